@@ -1,0 +1,50 @@
+# Everything a developer runs. `make` alone lists the targets.
+.DEFAULT_GOAL := help
+PYTHON ?= python3
+BIN := .venv/bin
+
+help: ## list the targets
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  \1\t\2/' | expand -t 14
+
+.venv/ready: requirements.lock pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit("Python 3.11 or later is needed: make PYTHON=…" if sys.version_info < (3, 11) else 0)'
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-build-isolation --no-deps -e .
+	@touch $@
+
+dev: .venv/ready ## serve on http://127.0.0.1:8400 with a private Postgres and Valkey
+	$(BIN)/doorward dev
+
+test: .venv/ready ## run the tests
+	$(BIN)/python -m pytest -m "not long"
+
+test-long: .venv/ready ## run everything, with the long races and soaks
+	$(BIN)/python -m pytest --timeout 3600
+
+check: .venv/ready ## lint, format, types, imports, OpenAPI drift, SQL
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports --no-cache
+	$(BIN)/python -m service openapi | diff -u openapi/openapi.json - \
+		|| { echo "openapi/openapi.json is not what the code says: run make openapi"; exit 1; }
+	$(BIN)/python -m service errors | diff -u docs/errors.md - \
+		|| { echo "docs/errors.md is not what the code says: run make openapi"; exit 1; }
+	$(BIN)/python -m service config reference | diff -u docs/settings.md - \
+		|| { echo "docs/settings.md is not what the code says: run make openapi"; exit 1; }
+	$(BIN)/python -m pytest -q tests/stores/test_queries.py
+
+openapi: .venv/ready ## write what is generated: the OpenAPI document, the error codes, the settings
+	$(BIN)/python -m service openapi > openapi/openapi.json
+	$(BIN)/python -m service errors > docs/errors.md
+	$(BIN)/python -m service config reference > docs/settings.md
+
+lock: ## resolve the dependencies anew (needs uv)
+	uv pip compile pyproject.toml --extra dev --universal --python-version 3.11 --no-header \
+		--generate-hashes --quiet -o requirements.lock
+
+clean: ## remove what was made: the environment, the data of `make dev`, caches
+	rm -rf .venv .doorward .pytest_cache .mypy_cache .ruff_cache .hypothesis
+
+.PHONY: help dev test test-long check openapi lock clean

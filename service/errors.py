@@ -1,0 +1,233 @@
+"""Every refusal this service can give, as one tree.
+
+DoorwardError
+├── InvalidRequest              400  the request itself is wrong
+│   ├── UnauthorizedClient      400  this client may not use this door
+│   ├── PayloadTooLarge         413  ├── UnsupportedMediaType  415
+│   └── MethodNotAllowed        405
+├── Unauthenticated             401  who is asking is not proved
+│   ├── InvalidCredentials           wrong pair, unknown and disabled alike
+│   ├── InvalidPreAuthToken          unknown, expired, spent and exhausted alike
+│   ├── InvalidCode                  a wrong second factor, with what would help
+│   │   └── CodeAlreadyUsed          the last accepted step, or a used backup code
+│   ├── InvalidRefreshToken          with the reason, to whoever holds a genuine one
+│   └── InvalidToken                 a missing, expired or ended bearer token
+├── Forbidden                   403
+│   ├── InsufficientScope            ├── ReauthenticationRequired
+│   └── SecondFactorBlocked          a hundred failures in a row
+├── NotFound                    404
+├── Conflict                    409
+│   ├── EnrolmentReplaced            ├── NoAuthenticator
+│   └── TooManyAuthenticators
+├── RateLimited                 429  with the seconds to wait
+└── Unavailable                 503  a dependency is away, or the hash queue is full
+    └── InternalError           500  a fault of our own; no input may reach it
+
+An error has a public half (`code`, `status`, `title`, `detail` and `public`: safe to send) and a
+private half (`private`: why, for the log and the tests; never sent). `CATALOGUE` is the list of
+codes as data: it makes the documentation page, the OpenAPI enum and the pages behind `type`.
+"""
+
+from collections.abc import Iterator, Mapping
+from typing import ClassVar
+
+
+class DoorwardError(Exception):
+    """The root. `public` holds extra members of the answer, such as `attempts_left`."""
+
+    code: ClassVar[str]
+    status: ClassVar[int]
+    title: ClassVar[str]
+    detail: ClassVar[str]
+
+    def __init__(self, private: str, **public: object) -> None:
+        super().__init__(private)
+        self.private = private
+        self.public: Mapping[str, object] = {k: v for k, v in public.items() if v is not None}
+
+    @property
+    def retry_after(self) -> int | None:
+        """Whole seconds after which trying again makes sense, where that is known."""
+        value = self.public.get("retry_after")
+        return value if isinstance(value, int) else None
+
+
+class InvalidRequest(DoorwardError):
+    code = "invalid_request"
+    status = 400
+    title = "The request is not valid"
+    detail = "The request is malformed or a field has a wrong value; `errors` points at each."
+
+
+class UnauthorizedClient(InvalidRequest):
+    code = "unauthorized_client"
+    title = "This client may not use this endpoint"
+    detail = "The client is unknown, or it is not a first-party frontend."
+
+
+class MethodNotAllowed(InvalidRequest):
+    code = "method_not_allowed"
+    status = 405
+    title = "Method not allowed"
+    detail = "This resource exists, but it does not answer to this method."
+
+
+class PayloadTooLarge(InvalidRequest):
+    code = "payload_too_large"
+    status = 413
+    title = "The body is too large"
+    detail = "Bodies on this endpoint may hold at most 16 KiB."
+
+
+class UnsupportedMediaType(InvalidRequest):
+    code = "unsupported_media_type"
+    status = 415
+    title = "The content type is not supported"
+    detail = "Send `application/json` in UTF-8, without a content encoding."
+
+
+class Unauthenticated(DoorwardError):
+    code = "unauthenticated"
+    status = 401
+    title = "Not signed in"
+    detail = "This request proves nobody's identity."
+
+
+class InvalidCredentials(Unauthenticated):
+    code = "invalid_credentials"
+    title = "The email or password is incorrect"
+    detail = "No account matches this pair, or it cannot sign in."
+
+
+class InvalidPreAuthToken(Unauthenticated):
+    code = "invalid_pre_auth_token"
+    title = "This sign-in can no longer go on"
+    detail = "The pre-auth token is unknown, expired, spent, or belongs to another step. Start again."
+
+
+class InvalidCode(Unauthenticated):
+    code = "invalid_code"
+    title = "That code is not valid"
+    detail = "Codes change every 30 seconds; a backup code works once."
+
+
+class CodeAlreadyUsed(InvalidCode):
+    code = "code_already_used"
+    title = "That code was already used"
+    detail = "Each code opens one sign-in. Wait for the next one."
+
+
+class InvalidRefreshToken(Unauthenticated):
+    code = "invalid_refresh_token"
+    title = "The refresh token is not valid"
+    detail = "Sign in again; `reason` says why where the token was once genuine."
+
+
+class InvalidToken(Unauthenticated):
+    code = "invalid_token"
+    title = "The access token is not valid"
+    detail = "The token is missing, malformed, expired, or its session has ended."
+
+
+class Forbidden(DoorwardError):
+    code = "forbidden"
+    status = 403
+    title = "Not allowed"
+    detail = "Whoever is asking may not do this."
+
+
+class InsufficientScope(Forbidden):
+    code = "insufficient_scope"
+    title = "The token's scope does not cover this"
+    detail = "Ask for the scope named in the WWW-Authenticate header."
+
+
+class ReauthenticationRequired(Forbidden):
+    code = "reauthentication_required"
+    title = "Prove again that it is you"
+    detail = "This needs a proof of this session at most five minutes old: POST /v1/reauthentication."
+
+
+class SecondFactorBlocked(Forbidden):
+    code = "second_factor_blocked"
+    title = "The second factor is blocked"
+    detail = "Too many failures in a row. An administrator or a recovery unblocks it."
+
+
+class NotFound(DoorwardError):
+    code = "not_found"
+    status = 404
+    title = "Not found"
+    detail = "There is nothing here."
+
+
+class Conflict(DoorwardError):
+    code = "conflict"
+    status = 409
+    title = "This does not fit the present state"
+    detail = "The resource is in a state that does not allow this."
+
+
+class EnrolmentReplaced(Conflict):
+    code = "enrolment_replaced"
+    title = "This enrolment is no longer open"
+    detail = "It was replaced by a newer one, confirmed already, or has expired. Start again."
+
+
+class NoAuthenticator(Conflict):
+    code = "no_authenticator"
+    title = "Two-factor authentication is off"
+    detail = "Backup codes belong to an authenticator; add one first."
+
+
+class TooManyAuthenticators(Conflict):
+    code = "too_many_authenticators"
+    title = "No more authenticators can be added"
+    detail = "A person has at most eight; remove one first."
+
+
+class RateLimited(DoorwardError):
+    code = "rate_limited"
+    status = 429
+    title = "Too many attempts"
+    detail = "Wait for the seconds in `retry_after`, then try again."
+
+
+class Unavailable(DoorwardError):
+    code = "temporarily_unavailable"
+    status = 503
+    title = "Temporarily unavailable"
+    detail = "Nothing was decided. Wait for the seconds in `retry_after`, then try again."
+
+    def __init__(self, private: str, *, retry_after: int = 1, **public: object) -> None:
+        super().__init__(private, retry_after=retry_after, **public)
+
+
+class InternalError(Unavailable):
+    code = "internal_error"
+    status = 500
+    title = "Something went wrong on our side"
+    detail = "It has been recorded under the request id."
+
+    def __init__(self, private: str) -> None:
+        DoorwardError.__init__(self, private)
+
+
+class ConfigError(Exception):
+    """The configuration does not hold; `faults` lists every fault, one line each."""
+
+    def __init__(self, faults: list[str]) -> None:
+        super().__init__("\n".join(faults))
+        self.faults = faults
+
+
+def _codes(root: type[DoorwardError]) -> Iterator[type[DoorwardError]]:
+    for child in root.__subclasses__():
+        yield child
+        yield from _codes(child)
+
+
+#: Every error by its stable code, in alphabetical order.
+CATALOGUE: Mapping[str, type[DoorwardError]] = dict(
+    sorted((error.code, error) for error in _codes(DoorwardError))
+)
