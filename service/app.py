@@ -1,0 +1,119 @@
+"""The composition root: the only file that knows every route."""
+
+import asyncio
+import json
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import structlog
+from litestar import Litestar, Router
+from litestar.openapi import OpenAPIConfig
+from litestar.openapi.plugins import JsonRenderPlugin
+from litestar.openapi.spec import Components, SecurityScheme
+from litestar.types import ASGIApp
+
+from service import __version__, logs
+from service.errors import Unavailable
+from service.http import health, pages
+from service.http.api import sessions, sign_in, two_factor
+from service.http.edge import Edge
+from service.http.errors import problem
+from service.http.guards import MAX_BODY, strict_json
+from service.http.oidc import discovery
+from service.settings import Settings
+from service.world import World, keep_current, make_world, require_keys
+
+_log = structlog.get_logger()
+
+
+def application() -> ASGIApp:
+    """What the server calls: settings from the environment, everything put together."""
+    settings = Settings.load()
+    logs.configure(settings.log_level)
+    return create(make_world(settings))
+
+
+def create(world: World) -> ASGIApp:
+    """The application around a world."""
+    return Edge(routes(world), world)
+
+
+def routes(world: World) -> Litestar:
+    """Every route, and how an exception becomes an answer."""
+    v1 = Router(
+        "/v1",
+        route_handlers=[
+            sign_in.router,
+            two_factor.router,
+            sessions.refresh,
+            sessions.sign_out,
+            sessions.reauthenticate,
+        ],
+        before_request=strict_json,
+        request_max_body_size=MAX_BODY,
+    )
+
+    @asynccontextmanager
+    async def lifespan(_: Litestar) -> AsyncIterator[None]:
+        await start(world)
+        current = asyncio.create_task(keep_current(world))
+        yield
+        current.cancel()
+        await world.close()
+
+    app = Litestar(
+        route_handlers=[
+            v1,
+            discovery.openid_configuration,
+            discovery.authorization_server,
+            discovery.jwks,
+            health.livez,
+            health.readyz,
+            pages.error_page,
+        ],
+        exception_handlers={Exception: problem},
+        lifespan=[lifespan],
+        openapi_config=OpenAPIConfig(
+            title="Doorward",
+            version=__version__,
+            description="A password opens a pre-auth token; a second factor exchanges it for session tokens.",
+            components=Components(
+                security_schemes={"bearer": SecurityScheme(type="http", scheme="bearer", bearer_format="JWT")}
+            ),
+            path="/openapi",
+            render_plugins=[JsonRenderPlugin(path="/openapi.json")],
+        ),
+        logging_config=None,
+        request_max_body_size=MAX_BODY,
+    )
+    app.state.world = world
+    return app
+
+
+async def start(world: World) -> None:
+    """Take over time and keys. Wait for Postgres for as long as it takes, saying so: a node that comes
+    up before its database must not need a restart."""
+    while True:
+        try:
+            await world.refresh()
+            break
+        except Unavailable as fault:
+            _log.warning("postgres_away", reason=fault.private)
+            await asyncio.sleep(1)
+    require_keys(world)
+
+
+def openapi_document() -> str:
+    """The OpenAPI document as it is checked in: sorted, indented, one newline at the end."""
+    keys = "none:" + "AQIDBAUGBwgJCgsMDQ4PEBESExQVFhcYGRobHB0eHyA="
+    settings = Settings.load(
+        {
+            "issuer": "https://identity.example",
+            "encryption_keys": keys,
+            "database.url": "postgresql://nowhere",
+            "redis.url": "redis://nowhere",
+        },
+        environ={},
+    )
+    document = routes(make_world(settings)).openapi_schema.to_schema()
+    return json.dumps(document, indent=2, sort_keys=True) + "\n"

@@ -1,0 +1,357 @@
+"""The sign-in: password, then whatever is still owed, then a session.
+
+The steps never call each other. Each ends in `_go_on`, the one place that asks what is owed next.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from typing import TypeAlias
+from uuid import UUID
+
+from service import crypto
+from service.domain import accounts, backup_codes, policy, sessions
+from service.domain.sessions import EndReason
+from service.domain.sign_in import Kind, Origin, Pending, Standing, Step, next_step, with_factor
+from service.errors import (
+    DoorwardError,
+    InvalidCredentials,
+    InvalidPreAuthToken,
+    InvalidRequest,
+)
+from service.flows import proofs
+from service.flows import sessions as session_flow
+from service.flows.proofs import Codes, Enrolment
+from service.flows.sessions import Opened, Tokens
+from service.stores import accounts as account_store
+from service.stores import audit as audit_store
+from service.stores import factors as factor_store
+from service.stores import outbox as outbox_store
+from service.stores import sessions as session_store
+from service.stores import sign_in as sign_in_store
+from service.stores.postgres import Connection, Undo
+from service.world import World
+
+
+@dataclass(frozen=True, slots=True)
+class Owed:
+    """Something is still owed: the token that opens the next step and nothing else."""
+
+    step: Step
+    pre_auth_token: str
+    expires_in: int
+    methods: Sequence[Kind] = ()
+    attempts_left: int | None = None
+    backup_codes_left: int | None = None
+    codes: Codes | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Complete:
+    """Nothing more is owed."""
+
+    tokens: Tokens
+    device_token: str
+    backup_codes_left: int | None = None
+    codes: Codes | None = None
+
+
+Outcome: TypeAlias = Owed | Complete
+
+
+@dataclass(frozen=True, slots=True)
+class _Next:
+    """What a transaction led to: the next thing owed or the session, and what is told with it."""
+
+    step: Owed | Opened
+    backup_codes_left: int | None = None
+    codes: Codes | None = None
+
+
+#: What a transaction decides. A refusal is raised after the commit, so that it stays counted.
+_Verdict: TypeAlias = _Next | DoorwardError
+
+
+async def sign_in(
+    world: World, origin: Origin, email: str, password: str, client: str, device_token: str | None
+) -> Outcome:
+    """The first step: a password. Unknown, disabled and wrong cost and answer the same (K-35, K-36)."""
+    session_flow.require_frontend(client)
+    address, normal = _address(email), proofs.read_password(password)
+    async with world.limits.charged("sign_in.network", origin.address):
+        async with world.db.connection() as connection:
+            person = await account_store.by_email(connection, address)
+        known = person is not None and session_flow.is_known_device(world, person.id, device_token)
+        key = proofs.password_key(world, address, known=known)
+        password_hash = person.password_hash if person and not person.disabled else None
+        right = await proofs.examine_password(world, key, password_hash, normal)
+        now = world.clock.now()
+
+        async def act(tx: Connection) -> _Verdict:
+            if person is None or not right:
+                await account_store.password_failed(tx, key, now)
+                subject = person.id if person else None
+                await _record(world, tx, "account:sign_in", "failed", origin, client, subject)
+                return InvalidCredentials("no usable password" if password_hash is None else "wrong password")
+            await account_store.password_held(tx, key)
+            held = await account_store.hold(tx, person.id)
+            if not held.stands(person.epoch):
+                # A change acknowledged while the password was hashed ends this sign-in as well (I7).
+                return InvalidCredentials("the person's epoch moved on")
+            await _record(world, tx, "account:sign_in", "ok", origin, client, person.id)
+            return await _go_on(
+                world, tx, origin, person.standing(("pwd",)), client, known=known, auth_time=now
+            )
+
+        outcome = _answer(world, await world.db.transact(act))
+    if password_hash and world.pool.is_outdated(password_hash):
+        await proofs.rehash_password(world, address, password_hash, normal)
+    return outcome
+
+
+async def second_factor(
+    world: World, origin: Origin, token: str, code: str, method: Kind | None, client: str
+) -> Outcome:
+    """The second step: a TOTP code or a backup code (RFC 6238 §5.2: each is accepted once).
+
+    One transaction counts the guess, claims the token, burns the code and opens the session.
+    """
+    async with world.limits.charged("second_factor.network", origin.address):
+        pending = await _pending(world, token, client, Step.SECOND_FACTOR)
+        proofs.require_budget(world, pending.failures, pending.streak)
+        person, now = pending.standing.person, world.clock.now()
+        finding = await proofs.examine(world, person, pending.code_salt, code, method)
+
+        async def act(tx: Connection) -> _Verdict:
+            nonlocal finding
+            counted = await factor_store.admit(
+                tx, person, world.budget, known=pending.known, failed=not finding.right, now=now
+            )
+            if counted is None:
+                return await proofs.over_budget(world, tx, person, known=pending.known)
+            # The token is claimed before the code is burnt: the loser of a race burns nothing.
+            attempts = await _take_try(world, tx, pending, stands=counted.stands, spend=finding.right)
+            failures = counted.failures
+            if finding.right:
+                finding = await proofs.spend(tx, person, finding, now)
+                if not finding.right:
+                    await sign_in_store.unspend(tx, pending.digest)
+                    failures = await factor_store.count_failure(tx, person, known=pending.known, now=now)
+            if not finding.right:
+                await proofs.note_failure(
+                    world, tx, "account:second_factor", person, finding, failures, origin, client=client
+                )
+                return finding.refusal(_tries_left(world, attempts, failures), now)
+            proved = replace(pending.standing, amr=with_factor(finding.kind))
+            step = await _go_on(world, tx, origin, proved, client, known=pending.known, auth_time=now)
+            left = await proofs.note_success(
+                world, tx, "account:second_factor", person, finding, origin, client
+            )
+            return replace(step, backup_codes_left=left)
+
+        verdict = await world.db.transact(act)
+        if finding.right:
+            await proofs.remember(world, finding)
+        return _answer(world, verdict)
+
+
+async def start_enrolment(world: World, origin: Origin, token: str, name: str, client: str) -> Enrolment:
+    """Forced enrolment: begin it on the pre-auth token of a person who has no factor yet."""
+    pending, now = await _pending(world, token, client, Step.ENROLMENT), world.clock.now()
+    standing, life = pending.standing, world.settings.tokens
+
+    async def act(tx: Connection) -> Enrolment:
+        held = await account_store.hold(tx, standing.person)
+        until = now + timedelta(seconds=life.enrolment_seconds)
+        living = await sign_in_store.prolong(tx, pending.digest, until, life.pre_auth_attempts, now)
+        if not living or not held.stands(standing.epoch):
+            raise InvalidPreAuthToken("ended meanwhile")
+        return await proofs.start_enrolment(
+            world, tx, standing.person, standing.email, name, _starter(pending), origin, client
+        )
+
+    return await world.db.transact(act)
+
+
+async def confirm_enrolment(
+    world: World, origin: Origin, token: str, authenticator: UUID, code: str, client: str
+) -> Outcome:
+    """Forced enrolment: the first right code turns the second factor on and goes on."""
+    async with world.limits.charged("second_factor.network", origin.address):
+        pending = await _pending(world, token, client, Step.ENROLMENT)
+        proofs.require_budget(world, pending.failures, pending.streak)
+        person, now = pending.standing.person, world.clock.now()
+        enrolling = await proofs.pending_enrolment(world, person, authenticator, _starter(pending))
+        finding = proofs.examine_pending(world, person, enrolling, code)
+        codes = await proofs.new_codes(world, pending.code_salt) if finding.right else None
+
+        async def act(tx: Connection) -> _Verdict:
+            counted = await factor_store.admit(
+                tx, person, world.budget, known=pending.known, failed=not finding.right, now=now
+            )
+            if counted is None:
+                return await proofs.over_budget(world, tx, person, known=pending.known)
+            attempts = await _take_try(world, tx, pending, stands=counted.stands, spend=finding.right)
+            if not finding.right:
+                act_name, failures = "two_factor:confirmation", counted.failures
+                await proofs.note_failure(
+                    world, tx, act_name, person, finding, failures, origin, client=client
+                )
+                return finding.refusal(_tries_left(world, attempts, failures), now)
+            epoch = await proofs.turn_on(world, tx, person, finding, codes, origin, client)
+            proved = replace(pending.standing, epoch=epoch, enrolled=True, amr=with_factor("totp"))
+            step = await _go_on(world, tx, origin, proved, client, known=pending.known, auth_time=now)
+            return replace(step, codes=codes, backup_codes_left=backup_codes.COUNT)
+
+        outcome = _answer(world, await world.db.transact(act))
+        await proofs.remember(world, finding)
+        return outcome
+
+
+async def verify_email(world: World, origin: Origin, token: str, client: str) -> Outcome:
+    """Owed an e-mail verification: send the letter again, or go on when it has been done."""
+    pending, now = await _pending(world, token, client, Step.EMAIL_VERIFICATION), world.clock.now()
+    standing = pending.standing
+
+    async def act(tx: Connection) -> _Verdict:
+        held = await account_store.hold(tx, standing.person)
+        await _take_try(world, tx, pending, stands=held.stands, spend=True)
+        if not standing.email_verified:
+            await outbox_store.put_at_most(
+                tx, world.row_id(), "verify_email", standing.person, origin, now, most=policy.LETTERS_A_DAY
+            )
+            await _record(world, tx, "account:email_verification", "ok", origin, client, standing.person)
+        return await _go_on(
+            world, tx, origin, standing, client, known=pending.known, auth_time=pending.auth_time
+        )
+
+    return _answer(world, await world.db.transact(act))
+
+
+async def change_password(world: World, origin: Origin, token: str, password: str, client: str) -> Outcome:
+    """Owed a new password. Every session ends, since whoever knew the old one may hold one."""
+    pending, now = await _pending(world, token, client, Step.PASSWORD_CHANGE), world.clock.now()
+    standing = pending.standing
+    password_hash = await proofs.new_password_hash(world, standing.person, standing.email, password)
+
+    async def act(tx: Connection) -> _Verdict:
+        held = await account_store.hold(tx, standing.person)
+        await _take_try(world, tx, pending, stands=held.stands, spend=True)
+        epoch = await account_store.set_password(tx, standing.person, password_hash)
+        await session_store.end_all(tx, standing.person, EndReason.PASSWORD_CHANGED, now)
+        await _record(world, tx, "account:password_change", "ok", origin, client, standing.person)
+        await outbox_store.put(tx, world.row_id(), "password_changed", standing.person, origin, now)
+        changed = replace(standing, epoch=epoch, must_change_password=False)
+        return await _go_on(
+            world, tx, origin, changed, client, known=pending.known, auth_time=pending.auth_time
+        )
+
+    return _answer(world, await world.db.transact(act))
+
+
+async def _go_on(
+    world: World,
+    tx: Connection,
+    origin: Origin,
+    standing: Standing,
+    client: str,
+    *,
+    known: bool,
+    auth_time: datetime,
+) -> _Next:
+    """Whatever is owed next: a fresh pre-auth token for it, or the session. The caller holds the
+    person's row, and has seen that `standing` is of its present epoch."""
+    step = next_step(standing, world.settings.two_factor.required)
+    if step is Step.COMPLETE:
+        return _Next(await session_flow.open_session(world, tx, standing, client, auth_time, origin))
+    life, now = world.settings.tokens.pre_auth_seconds, world.clock.now()
+    token = sessions.opaque(sessions.PRE_AUTH, world.entropy.token(32))
+    await sign_in_store.open(
+        tx,
+        digest=crypto.sha256(token),
+        id=world.row_id(),
+        standing=standing,
+        step=step,
+        client=client,
+        auth_time=auth_time,
+        known=known,
+        now=now,
+        expires_at=now + timedelta(seconds=life),
+    )
+    if step is not Step.SECOND_FACTOR:
+        return _Next(Owed(step, token, life))
+    spent = await factor_store.spent(tx, standing.person, known=known)
+    codes = await factor_store.backup_set(tx, standing.person)
+    methods: Sequence[Kind] = ("totp", "backup_code") if codes and codes.left else ("totp",)
+    return _Next(Owed(step, token, life, methods, _tries_left(world, 0, spent.failures)))
+
+
+async def _pending(world: World, token: str, client: str, step: Step) -> Pending:
+    """The living sign-in behind a token that owes `step`. At another step's door a token is as good
+    as unknown, and nothing is counted."""
+    session_flow.require_frontend(client)
+    if not sessions.is_pre_auth(token):
+        raise InvalidPreAuthToken("not of a pre-auth token's form")
+    limit, now = world.settings.tokens.pre_auth_attempts, world.clock.now()
+    async with world.db.connection() as connection:
+        pending = await sign_in_store.pending(connection, crypto.sha256(token), client, limit, now)
+    if pending is None:
+        raise InvalidPreAuthToken("unknown, expired, spent, exhausted or ended")
+    if pending.step is not step:
+        raise InvalidPreAuthToken(f"the token owes {pending.step}, not {step}")
+    return pending
+
+
+async def _take_try(
+    world: World, tx: Connection, pending: Pending, *, stands: Callable[[int], bool], spend: bool
+) -> int:
+    """Claim one of the token's tries; a token that is gone, or a person who moved on, undoes the act."""
+    if not stands(pending.standing.epoch):
+        raise Undo(InvalidPreAuthToken("the person's epoch moved on"))
+    limit, now = world.settings.tokens.pre_auth_attempts, world.clock.now()
+    attempts = await sign_in_store.take_try(tx, pending.digest, spend=spend, limit=limit, now=now)
+    if attempts is None:
+        raise Undo(InvalidPreAuthToken("another was faster"))
+    return attempts
+
+
+def _tries_left(world: World, attempts: int, failures: Sequence[datetime]) -> int:
+    return policy.attempts_left(
+        attempts, world.settings.tokens.pre_auth_attempts, proofs.left(world, failures)
+    )
+
+
+def _answer(world: World, verdict: _Verdict) -> Outcome:
+    """After the commit: raise the refusal, or make the arm of the union."""
+    if isinstance(verdict, DoorwardError):
+        raise verdict
+    step, left, codes = verdict.step, verdict.backup_codes_left, verdict.codes
+    if isinstance(step, Owed):
+        return replace(step, backup_codes_left=left, codes=codes)
+    device = session_flow.device_token(world, step.person)
+    return Complete(session_flow.mint(world, step), device, left, codes)
+
+
+def _address(email: str) -> str:
+    address = accounts.canonical_email(email)
+    if address is None:
+        raise InvalidRequest("not an address", errors=[{"pointer": "/email", "code": "not_an_email"}])
+    return address
+
+
+def _starter(pending: Pending) -> str:
+    return f"pre_auth:{pending.id}"
+
+
+async def _record(
+    world: World,
+    tx: Connection,
+    act: str,
+    result: audit_store.Result,
+    origin: Origin,
+    client: str,
+    person: UUID | None,
+) -> None:
+    await audit_store.record(
+        tx, world.row_id(), world.clock.now(), act, result, origin, person=person, client=client
+    )

@@ -1,0 +1,111 @@
+"""`/v1/sign-in`: the steps of a sign-in (contract §3)."""
+
+from litestar import Router, post
+from litestar.params import JSONBody
+
+from service.flows import sign_in as flow
+from service.http.api import bodies
+from service.http.api.documented import problems
+from service.http.guards import Asking, origin_of, world_of
+
+
+@post(
+    "",
+    status_code=200,
+    operation_id="signIn",
+    summary="The first step: e-mail and password",
+    responses=problems(400, 401, 413, 415, 429, 503),
+)
+async def sign_in(request: Asking, data: JSONBody[bodies.SignIn]) -> bodies.SignInAnswer:
+    """Answers the same, at the same time and cost, for a wrong password, an unknown address and a
+    disabled person."""
+    outcome = await flow.sign_in(
+        world_of(request), origin_of(request), data.email, data.password, data.client_id, data.device_token
+    )
+    return bodies.sign_in_answer(outcome)
+
+
+@post(
+    "/second-factor",
+    status_code=200,
+    operation_id="secondFactor",
+    summary="The second step: a TOTP code or a backup code",
+    responses=problems(400, 401, 403, 413, 415, 429, 503),
+)
+async def second_factor(request: Asking, data: JSONBody[bodies.SecondFactor]) -> bodies.SignInAnswer:
+    outcome = await flow.second_factor(
+        world_of(request), origin_of(request), data.pre_auth_token, data.code, data.method, data.client_id
+    )
+    return bodies.sign_in_answer(outcome)
+
+
+@post(
+    "/enrolment",
+    status_code=200,
+    operation_id="startForcedEnrolment",
+    summary="Forced enrolment: begin it",
+    responses=problems(400, 401, 413, 415, 503),
+)
+async def start_enrolment(
+    request: Asking, data: JSONBody[bodies.StartEnrolment]
+) -> bodies.PendingAuthenticator:
+    enrolment = await flow.start_enrolment(
+        world_of(request), origin_of(request), data.pre_auth_token, data.name, data.client_id
+    )
+    return bodies.PendingAuthenticator.of(enrolment)
+
+
+@post(
+    "/enrolment/confirm",
+    status_code=200,
+    operation_id="confirmForcedEnrolment",
+    summary="Forced enrolment: the first code turns it on",
+    responses=problems(400, 401, 403, 404, 409, 413, 415, 429, 503),
+)
+async def confirm_enrolment(request: Asking, data: JSONBody[bodies.ConfirmEnrolment]) -> bodies.SignInAnswer:
+    outcome = await flow.confirm_enrolment(
+        world_of(request), origin_of(request), data.pre_auth_token, data.id, data.code, data.client_id
+    )
+    return bodies.sign_in_answer(outcome)
+
+
+@post(
+    "/email-verification",
+    status_code=200,
+    operation_id="verifyEmailInSignIn",
+    summary="Send the verification letter again, or go on once verified",
+    responses=problems(400, 401, 413, 415, 503),
+)
+async def verify_email(request: Asking, data: JSONBody[bodies.VerifyEmail]) -> bodies.SignInAnswer:
+    outcome = await flow.verify_email(
+        world_of(request), origin_of(request), data.pre_auth_token, data.client_id
+    )
+    return bodies.sign_in_answer(outcome)
+
+
+@post(
+    "/password",
+    status_code=200,
+    operation_id="changePasswordInSignIn",
+    summary="Set the new password that is owed",
+    responses=problems(400, 401, 413, 415, 503),
+)
+async def change_password(request: Asking, data: JSONBody[bodies.ChangePassword]) -> bodies.SignInAnswer:
+    outcome = await flow.change_password(
+        world_of(request), origin_of(request), data.pre_auth_token, data.new_password, data.client_id
+    )
+    return bodies.sign_in_answer(outcome)
+
+
+router = Router(
+    "/sign-in",
+    route_handlers=[
+        sign_in,
+        second_factor,
+        start_enrolment,
+        confirm_enrolment,
+        verify_email,
+        change_password,
+    ],
+    tags=["sign-in"],
+)

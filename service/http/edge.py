@@ -1,0 +1,73 @@
+"""The outermost layer: a request's id, the headers every answer carries, and one log line for it."""
+
+import re
+from typing import Any
+
+import structlog
+from litestar.enums import ScopeType
+from litestar.types import ASGIApp, Message, Receive, Scope, Send
+from structlog.contextvars import bound_contextvars
+
+from service.clock import monotonic
+from service.world import World
+
+_log = structlog.get_logger()
+_REQUEST_ID = re.compile(rb"[A-Za-z0-9._-]{8,64}")
+_ALWAYS = [
+    (b"x-content-type-options", b"nosniff"),
+    (b"referrer-policy", b"same-origin"),
+]
+
+
+class Edge:
+    """Wraps the whole application."""
+
+    def __init__(self, app: ASGIApp, world: World) -> None:
+        self._app = app
+        self._entropy = world.entropy
+        https = world.settings.issuer.startswith("https:")
+        self._always = _ALWAYS + (
+            [(b"strict-transport-security", b"max-age=31536000; includeSubDomains")] if https else []
+        )
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != ScopeType.HTTP:
+            await self._app(scope, receive, send)
+            return
+        request_id = self._request_id(scope)
+        # A dictionary of the request's own: the server shares the lifespan's state among requests.
+        state: dict[str, Any] = {**(scope.get("state") or {}), "request_id": request_id}
+        scope["state"] = state
+        began, status = monotonic(), 500
+
+        async def stamped(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+                headers = list(message.get("headers", []))
+                headers += [(b"x-request-id", request_id.encode()), *self._always]
+                if not any(name.lower() == b"cache-control" for name, _ in headers):
+                    # Whatever does not say it may be kept holds a token, a code or a person's data.
+                    headers.append((b"cache-control", b"no-store"))
+                message["headers"] = headers
+            await send(message)
+
+        with bound_contextvars(request_id=request_id):
+            try:
+                await self._app(scope, receive, stamped)
+            finally:
+                # The route's pattern, not the path: a path may hold what a client put there.
+                _log.info(
+                    "request",
+                    method=str(scope.get("method"))[:10],
+                    route=state.get("route", "unmatched"),
+                    status=status,
+                    ms=round((monotonic() - began) * 1000, 1),
+                    **state.get("outcome", {}),
+                )
+
+    def _request_id(self, scope: Scope) -> str:
+        given = [value for name, value in scope["headers"] if name == b"x-request-id"]
+        if len(given) == 1 and _REQUEST_ID.fullmatch(given[0]):
+            return given[0].decode()
+        return self._entropy.token(12).hex()

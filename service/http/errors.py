@@ -1,0 +1,100 @@
+"""The one writer that turns an error into an answer: problem+json (RFC 9457)."""
+
+import json
+from traceback import format_tb
+from typing import Any
+
+import structlog
+from litestar import Request, Response
+from litestar.datastructures import State
+from litestar.exceptions import HTTPException, ValidationException
+
+from service.errors import (
+    DoorwardError,
+    InsufficientScope,
+    InternalError,
+    InvalidRequest,
+    InvalidToken,
+    MethodNotAllowed,
+    NotFound,
+    PayloadTooLarge,
+    RateLimited,
+    Unauthenticated,
+    UnsupportedMediaType,
+)
+
+_log = structlog.get_logger()
+_BY_STATUS = {
+    404: NotFound,
+    405: MethodNotAllowed,
+    413: PayloadTooLarge,
+    415: UnsupportedMediaType,
+}
+
+
+def problem(request: Request[Any, Any, State], error: Exception) -> Response[bytes]:
+    """The handler of every exception."""
+    fault = _ours(error)
+    state = request.scope["state"]
+    state["outcome"] = {"code": fault.code, "reason": fault.private}
+    issuer = request.app.state.world.settings.issuer
+    body: dict[str, object] = {
+        "type": f"{issuer}/errors/{fault.code}",
+        "title": fault.title,
+        "status": fault.status,
+        "detail": fault.detail,
+        "code": fault.code,
+        "request_id": state["request_id"],
+        **{name: value for name, value in fault.public.items() if name not in ("limit", "scope")},
+    }
+    return Response(
+        json.dumps(body).encode(),
+        status_code=fault.status,
+        media_type="application/problem+json",
+        headers=_headers(fault),
+    )
+
+
+def _headers(fault: DoorwardError) -> dict[str, str]:
+    headers = {}
+    if isinstance(fault, InvalidToken):
+        headers["WWW-Authenticate"] = 'Bearer realm="doorward", error="invalid_token"'
+    elif isinstance(fault, InsufficientScope):
+        scope = fault.public["scope"]
+        headers["WWW-Authenticate"] = f'Bearer realm="doorward", error="insufficient_scope", scope="{scope}"'
+    elif isinstance(fault, Unauthenticated):
+        headers["WWW-Authenticate"] = 'Bearer realm="doorward"'
+    if fault.retry_after is not None:
+        headers["Retry-After"] = str(fault.retry_after)
+    if isinstance(fault, RateLimited):
+        headers["RateLimit-Policy"] = str(fault.public.get("limit", '"person";q=5;w=300'))
+        name = headers["RateLimit-Policy"].partition(";")[0]
+        headers["RateLimit"] = f"{name};r=0;t={fault.retry_after}"
+    return headers
+
+
+def _ours(error: Exception) -> DoorwardError:
+    if isinstance(error, DoorwardError):
+        return error
+    if isinstance(error, ValidationException):
+        return _invalid(error)
+    if isinstance(error, HTTPException) and error.status_code < 500:
+        return _BY_STATUS.get(error.status_code, InvalidRequest)(f"litestar: {type(error).__name__}")
+    # No input may lead here. The log gets the place, but not the text: a driver's may hold a value.
+    _log.error("fault", kind=type(error).__name__, trace=format_tb(error.__traceback__)[-6:])
+    return InternalError(f"{type(error).__name__}")
+
+
+def _invalid(error: ValidationException) -> InvalidRequest:
+    """Point at each field that is wrong, without repeating its value, which may be a secret."""
+    cause = error.__cause__
+    faults = getattr(cause, "errors", None)
+    if not isinstance(faults, list):
+        return InvalidRequest(
+            "the body is missing or not of its form", errors=[{"pointer": "", "code": "missing"}]
+        )
+    errors = [
+        {"pointer": "".join(f"/{str(part)[:64]}" for part in item["loc"]), "code": str(item["type"])}
+        for item in faults
+    ]
+    return InvalidRequest("fields: " + ", ".join(item["pointer"] for item in errors), errors=errors)

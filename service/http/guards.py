@@ -1,0 +1,154 @@
+"""Who is asking, from where, and whether what they sent may be read at all."""
+
+import ipaddress
+import json
+import re
+from collections.abc import Mapping, Sequence
+from functools import lru_cache
+from typing import Any, TypeAlias
+
+from litestar import Request
+from litestar.datastructures import State
+
+from service.domain.sign_in import Origin
+from service.errors import InsufficientScope, InvalidRequest, InvalidToken, UnsupportedMediaType
+from service.flows import sessions as session_flow
+from service.flows.sessions import Caller
+from service.world import World
+
+Asking: TypeAlias = Request[Any, Any, State]
+
+#: Sign-in bodies are small; a larger one is refused before it is read whole.
+MAX_BODY = 16 * 1024
+_MAX_DEPTH = 8
+_BEARER = re.compile(r"Bearer ([A-Za-z0-9._~+/-]+=*)", re.ASCII | re.IGNORECASE)
+_JSON = re.compile(r"application/json(?:\s*;\s*charset\s*=\s*\"?utf-8\"?)?", re.ASCII | re.IGNORECASE)
+
+
+def world_of(request: Asking) -> World:
+    world: World = request.app.state.world
+    return world
+
+
+def origin_of(request: Asking) -> Origin:
+    """The client's address by the rule of trusted proxies, its browser, and the request's id."""
+    browser = (
+        request.headers.get("user-agent", "")[:300].encode("latin-1", "replace").decode("ascii", "replace")
+    )
+    return Origin(
+        address=address_of(request.scope, world_of(request).settings.trusted_proxies),
+        browser="".join(char for char in browser if char.isprintable()),
+        request_id=request.scope["state"]["request_id"],
+    )
+
+
+def address_of(scope: Mapping[str, Any], trusted: Sequence[str]) -> str:
+    """The client's address: the socket's, unless that is a declared proxy; then the right-most hop
+    of X-Forwarded-For that is not one.
+
+    Whatever stands further left was written by the client, who would like to be somebody else for
+    each request. A hop that is no address ends the walk: the last good one counts.
+    """
+    client = scope.get("client")
+    address = _address(client[0]) if client else None
+    # A unix socket has no address; only something on this machine can reach it.
+    address = address or ipaddress.ip_address("127.0.0.1")
+    networks = _networks(tuple(trusted))
+    forwarded = b",".join(value for name, value in scope["headers"] if name == b"x-forwarded-for")
+    hops = forwarded.decode("latin-1").split(",") if forwarded else []
+    while hops and any(address in network for network in networks):
+        hop = _address(hops.pop().strip())
+        if hop is None:
+            break
+        address = hop
+    return str(address)
+
+
+async def caller_of(request: Asking, scope: str) -> Caller:
+    """The person behind the bearer token (RFC 6750 §2.1), if its scope covers this.
+
+    Only the header counts: a token in a query lands in logs, one in a form is a cross-site gift.
+    """
+    values = request.headers.getall("authorization", [])
+    match = _BEARER.fullmatch(values[0]) if len(values) == 1 else None
+    if match is None:
+        raise InvalidToken("no bearer token")
+    caller = await session_flow.caller(world_of(request), match[1])
+    if scope not in caller.scope:
+        raise InsufficientScope(f"needs the scope {scope}", scope=scope)
+    return caller
+
+
+async def strict_json(request: Asking) -> None:
+    """Refuse a body that two readers could understand differently, before anything else reads it.
+
+    Litestar takes JSON from any content type, and JSON lets a name stand twice; Postgres takes
+    neither NUL nor half a surrogate pair.
+    """
+    request.scope["state"]["route"] = request.scope["path_template"]
+    if request.method not in ("POST", "PUT", "PATCH", "DELETE"):
+        return
+    body = await request.body()
+    if not body:
+        return
+    if not _JSON.fullmatch(request.headers.get("content-type", "")):
+        raise UnsupportedMediaType("not application/json")
+    if request.headers.get("content-encoding", "identity").lower() != "identity":
+        raise UnsupportedMediaType("an encoded body")
+    try:
+        tree = json.loads(body.decode("utf-8"), object_pairs_hook=_once, parse_constant=_refuse_constant)
+    except (ValueError, RecursionError) as fault:
+        raise InvalidRequest(f"not JSON: {type(fault).__name__}", errors=[_fault("", "not_json")]) from None
+    if not isinstance(tree, dict):
+        raise InvalidRequest("not an object", errors=[_fault("", "not_an_object")])
+    _walk(tree, "", 0)
+
+
+def _once(pairs: list[tuple[str, object]]) -> dict[str, object]:
+    tree = dict(pairs)
+    if len(tree) < len(pairs):
+        raise InvalidRequest("a name stands twice", errors=[_fault("", "repeated_name")])
+    return tree
+
+
+def _refuse_constant(name: str) -> object:
+    raise ValueError(f"{name} is not JSON")
+
+
+def _walk(value: object, pointer: str, depth: int) -> None:
+    if depth > _MAX_DEPTH:
+        raise InvalidRequest("too deep", errors=[_fault(pointer, "too_deep")])
+    if isinstance(value, str) and any(char == "\0" or "\ud800" <= char <= "\udfff" for char in value):
+        raise InvalidRequest("NUL or a lone surrogate", errors=[_fault(pointer, "not_text")])
+    if isinstance(value, dict):
+        for name, child in value.items():
+            _walk(name, pointer, depth)
+            _walk(child, f"{pointer}/{name.replace('~', '~0').replace('/', '~1')[:64]}", depth + 1)
+    if isinstance(value, list):
+        for at, child in enumerate(value):
+            _walk(child, f"{pointer}/{at}", depth + 1)
+
+
+def _fault(pointer: str, code: str) -> dict[str, str]:
+    return {"pointer": pointer.encode("utf-8", "replace").decode(), "code": code}
+
+
+_Address: TypeAlias = ipaddress.IPv4Address | ipaddress.IPv6Address
+
+
+@lru_cache(maxsize=8)
+def _networks(trusted: tuple[str, ...]) -> Sequence[ipaddress.IPv4Network | ipaddress.IPv6Network]:
+    return [ipaddress.ip_network(network, strict=False) for network in trusted]
+
+
+def _address(text: str) -> _Address | None:
+    """An address as proxies write it: with a port, in brackets, with a zone, or IPv4 mapped into IPv6."""
+    if text.startswith("["):
+        text = text[1:].partition("]")[0]
+    elif text.count(":") == 1:
+        text = text.partition(":")[0]
+    try:
+        address = ipaddress.ip_address(text.partition("%")[0])
+    except ValueError:
+        return None
+    return getattr(address, "ipv4_mapped", None) or address

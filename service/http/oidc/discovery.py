@@ -1,0 +1,69 @@
+"""What a resource server needs to check our tokens offline: the metadata and the public keys."""
+
+import json
+
+from litestar import Response, get
+from litestar.datastructures import State
+
+_CACHE = {"Cache-Control": "public, max-age=300"}
+
+
+@get(
+    "/.well-known/openid-configuration",
+    operation_id="openidConfiguration",
+    summary="The provider's metadata (OpenID Connect Discovery 1.0 §4)",
+    tags=["provider"],
+)
+async def openid_configuration(state: State) -> Response[bytes]:
+    return _metadata(state)
+
+
+@get(
+    "/.well-known/oauth-authorization-server",
+    operation_id="authorizationServerMetadata",
+    summary="The same metadata by its OAuth name (RFC 8414)",
+    tags=["provider"],
+)
+async def authorization_server(state: State) -> Response[bytes]:
+    return _metadata(state)
+
+
+def _metadata(state: State) -> Response[bytes]:
+    """True so far: sign-in is by the JSON API; the authorize and token endpoints are not there yet,
+    so no grant and no response type is claimed."""
+    issuer = state.world.settings.issuer
+    document = {
+        "issuer": issuer,
+        "jwks_uri": f"{issuer}/oauth2/jwks",
+        "scopes_supported": ["openid", "profile", "email", "account", "admin"],
+        "response_types_supported": [],
+        "grant_types_supported": [],
+        "subject_types_supported": ["public"],
+        "id_token_signing_alg_values_supported": ["ES256"],
+        "acr_values_supported": ["urn:doorward:acr:1fa", "urn:doorward:acr:2fa"],
+        "claims_supported": [
+            "iss",
+            "sub",
+            "aud",
+            "exp",
+            "iat",
+            "auth_time",
+            "amr",
+            "acr",
+            "sid",
+            "azp",
+            "at_hash",
+        ],
+        "request_uri_parameter_supported": False,
+    }
+    return Response(json.dumps(document).encode(), media_type="application/json", headers=_CACHE)
+
+
+@get(
+    "/oauth2/jwks",
+    operation_id="jwks",
+    summary="The public keys of our tokens (RFC 7517 §5)",
+    tags=["provider"],
+)
+async def jwks(state: State) -> Response[bytes]:
+    return Response(state.world.keyring.jwks, media_type="application/json", headers=_CACHE)

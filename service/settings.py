@@ -1,0 +1,311 @@
+"""The settings, frozen, and the only reader of the environment.
+
+Sources, each over the next: `DOORWARD_*` variables (any of them also as `…_FILE`), the TOML file
+named by `DOORWARD_CONFIG`, the defaults below. `[two_factor] required` in the file is
+`DOORWARD_TWO_FACTOR_REQUIRED` in the environment. All faults are told at once.
+"""
+
+import base64
+import difflib
+import ipaddress
+import os
+import tomllib
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+from urllib.parse import urlsplit
+
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    SecretStr,
+    ValidationError,
+    model_validator,
+)
+
+from service.errors import ConfigError
+
+PREFIX = "DOORWARD_"
+#: Known variables that are not settings: where the others come from.
+SOURCES = {"DOORWARD_CONFIG", "DOORWARD_DATA"}
+
+Seconds = Annotated[int, Field(gt=0)]
+Count = Annotated[int, Field(gt=0)]
+
+
+def _listed(value: object) -> object:
+    return [part.strip() for part in value.split(",") if part.strip()] if isinstance(value, str) else value
+
+
+class Section(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
+
+
+class DatabaseSettings(Section):
+    url: SecretStr = Field(SecretStr(""), description="PostgreSQL, as postgresql://user@host/name.")
+    pool: Count = Field(10, description="Connections of each worker.")
+    acquire_ms: Count = Field(250, description="How long a request waits for a connection, ms.")
+    connect_ms: Count = Field(1000, description="How long a new connection may take, ms.")
+    statement_ms: Count = Field(1000, description="The longest statement, ms.")
+
+
+class RedisSettings(Section):
+    url: SecretStr = Field(SecretStr(""), description="Redis or Valkey, as redis://host or unix:///path.")
+    budget_ms: Count = Field(50, description="How long a call may take before Redis counts as away, ms.")
+    breaker_seconds: Seconds = Field(5, description="How long an absent Redis is left alone, s.")
+
+
+class TwoFactorSettings(Section):
+    required: Literal["off", "all"] = Field("off", description="Who must have a second factor.")
+    window: int = Field(1, ge=0, le=2, description="Time steps accepted on either side of the present one.")
+    per_5_minutes: int = Field(5, ge=1, le=20, description="A person's failures in 5 minutes.")
+    per_hour: int = Field(20, ge=1, le=50, description="A person's failures in an hour.")
+    per_day: int = Field(50, ge=1, le=50, description="A person's failures in a day.")
+    in_a_row: int = Field(100, ge=1, description="Failures in a row that block until an unlock.")
+
+
+class TokenSettings(Section):
+    pre_auth_seconds: Seconds = Field(300, description="Life of a pre-auth token, s.")
+    enrolment_seconds: Seconds = Field(900, description="Its life once enrolment has started, s.")
+    pre_auth_attempts: int = Field(5, ge=1, le=10, description="Codes one pre-auth token may try.")
+    access_seconds: Seconds = Field(300, description="Life of access and ID tokens, s.")
+    refresh_idle_seconds: Seconds = Field(86_400, description="Life of an unused refresh token, s.")
+    refresh_absolute_seconds: Seconds = Field(2_592_000, description="Life of a refresh family, s.")
+    refresh_grace_seconds: int = Field(
+        10, ge=0, le=60, description="How long the last refresh token gets the same successor again, s."
+    )
+    step_up_seconds: Seconds = Field(300, description="How long a proof of oneself counts, s.")
+    device_seconds: Seconds = Field(15_552_000, description="How long a browser counts as known, s.")
+
+
+class LimitSettings(Section):
+    sign_in_network: Count = Field(30, description="Failed passwords of a network in 5 minutes.")
+    second_factor_network: Count = Field(30, description="Failed second factors of a network in 5 minutes.")
+    wide_factor: Count = Field(8, description="How much more an IPv6 /48 may fail than one /64.")
+
+
+class HashSettings(Section):
+    memory_kib: int = Field(19_456, ge=8192, description="Argon2id memory, KiB.")
+    passes: int = Field(2, ge=1, le=10, description="Argon2id passes.")
+    lanes: int = Field(1, ge=1, le=8, description="Argon2id lanes.")
+    threads: int = Field(0, ge=0, description="Hashes at once in a worker; 0 = cores / workers.")
+    queue: Count = Field(32, description="Hashes that may wait in a worker.")
+    deadline_ms: Count = Field(1500, description="How long a hash may wait, ms.")
+
+
+class Settings(Section):
+    issuer: str = Field("", description="The https address people and portals see, without a path.")
+    encryption_keys: SecretStr = Field(
+        SecretStr(""),
+        description="Keys that seal secrets at rest: `id:base64 of 32 bytes`, comma-separated, active first.",
+    )
+    trusted_proxies: Annotated[tuple[str, ...], BeforeValidator(_listed)] = Field(
+        (), description="Networks whose X-Forwarded-For is believed, comma-separated."
+    )
+    workers: Count = Field(1, description="Worker processes of `doorward serve`.")
+    host: str = Field("127.0.0.1", description="The address `doorward serve` listens on.")
+    port: int = Field(8400, ge=1, le=65535, description="The port `doorward serve` listens on.")
+    log_level: Literal["debug", "info", "warning", "error"] = Field(
+        "info", description="The least level logged."
+    )
+    dev: bool = Field(False, description="Set by `doorward dev`: http on loopback is allowed.")
+    database: DatabaseSettings = DatabaseSettings()
+    redis: RedisSettings = RedisSettings()
+    two_factor: TwoFactorSettings = TwoFactorSettings()
+    tokens: TokenSettings = TokenSettings()
+    limits: LimitSettings = LimitSettings()
+    hash: HashSettings = HashSettings()
+
+    @model_validator(mode="after")
+    def _holds(self) -> Self:
+        faults = list(self._faults())
+        if faults:
+            raise ValueError("\n".join(faults))
+        return self
+
+    def _faults(self) -> Iterator[str]:
+        parts = urlsplit(self.issuer)
+        if not parts.hostname:
+            yield "issuer: missing; set it to the https address of this service"
+        elif parts.path or parts.query or parts.fragment or parts.username:
+            yield "issuer: must be scheme://host[:port] alone"
+        elif self.dev and parts.hostname not in ("127.0.0.1", "localhost"):
+            yield "issuer: `doorward dev` serves on loopback only"
+        elif not self.dev and parts.scheme != "https":
+            yield "issuer: must be https outside `doorward dev`"
+        for name, url, schemes in (
+            ("database.url", self.database.url, ("postgresql", "postgres")),
+            ("redis.url", self.redis.url, ("redis", "rediss", "unix")),
+        ):
+            if urlsplit(url.get_secret_value()).scheme not in schemes:
+                yield f"{name}: missing or not {' / '.join(schemes)}"
+        try:
+            keys = self.parsed_encryption_keys()
+        except ValueError as fault:
+            yield f"encryption_keys: {fault}"
+        else:
+            if len({name for name, _ in keys}) < len(keys):
+                yield "encryption_keys: two keys share an id"
+            if any(len(set(key)) < 8 for _, key in keys):
+                yield "encryption_keys: a key is not random; use `head -c 32 /dev/urandom | base64`"
+        for network in self.trusted_proxies:
+            try:
+                ipaddress.ip_network(network, strict=False)
+            except ValueError:
+                yield f"trusted_proxies: {network!r} is not a network"
+
+    def parsed_encryption_keys(self) -> list[tuple[str, bytes]]:
+        """(id, 32 bytes) of each encryption key, the active one first."""
+        keys = []
+        for item in filter(None, self.encryption_keys.get_secret_value().split(",")):
+            name, _, text = item.strip().partition(":")
+            try:
+                key = base64.b64decode(text, validate=True)
+            except ValueError:
+                raise ValueError(f"key {name!r} is not base64") from None
+            if len(key) != 32 or not name.isalnum():
+                raise ValueError("each key is `id:base64 of 32 bytes`, the id of letters and digits")
+            keys.append((name, key))
+        if not keys:
+            raise ValueError("missing; without them no secret can be sealed")
+        return keys
+
+    @classmethod
+    def load(cls, over: Mapping[str, Any] | None = None, environ: Mapping[str, str] | None = None) -> Self:
+        """Read all sources. `over` (dotted names) wins over the environment; raises ConfigError."""
+        return cls.load_with_sources(over, environ)[0]
+
+    @classmethod
+    def load_with_sources(
+        cls, over: Mapping[str, Any] | None = None, environ: Mapping[str, str] | None = None
+    ) -> tuple[Self, Mapping[str, str]]:
+        """As `load`, with the source of each value that is not a default, by dotted name."""
+        environ = os.environ if environ is None else environ
+        faults: list[str] = []
+        values: dict[str, Any] = {}
+        sources: dict[str, str] = {}
+        path = environ.get("DOORWARD_CONFIG")
+        for source, found in (
+            (f"file {path}", _from_file(path, faults)),
+            ("environment", _from_environment(environ, faults)),
+            ("command", over or {}),
+        ):
+            values.update(found)
+            sources.update(dict.fromkeys(found, source))
+        settings = None
+        while settings is None:
+            try:
+                settings = cls.model_validate(_nested(values))
+            except ValidationError as error:
+                faults += [line for item in error.errors() for line in _lines(item)]
+                wrong = {".".join(map(str, item["loc"])) for item in error.errors()} & set(values)
+                if not wrong:
+                    raise ConfigError(faults) from None
+                # The rules about several settings run only once each alone is right, and whoever
+                # mends a configuration wants to hear everything now: go on without the wrong ones.
+                values = {name: value for name, value in values.items() if name not in wrong}
+        if faults:
+            raise ConfigError(faults)
+        return settings, sources
+
+
+def names(model: type[BaseModel] = Settings, prefix: str = "") -> Iterator[str]:
+    """Every setting's dotted name."""
+    for name, field in model.model_fields.items():
+        if isinstance(field.annotation, type) and issubclass(field.annotation, Section):
+            yield from names(field.annotation, f"{prefix}{name}.")
+        else:
+            yield prefix + name
+
+
+def reference(model: type[BaseModel] = Settings, prefix: str = "") -> Iterator[tuple[str, str, str]]:
+    """Each setting's dotted name, its default and what it does, for the documentation."""
+    for name, field in model.model_fields.items():
+        if isinstance(field.annotation, type) and issubclass(field.annotation, Section):
+            yield from reference(field.annotation, f"{prefix}{name}.")
+        else:
+            default = "" if isinstance(field.default, SecretStr) else str(field.default)
+            yield prefix + name, f"`{default}`" if default not in ("", "()") else "", field.description or ""
+
+
+def variable(name: str) -> str:
+    """The environment variable of a dotted name."""
+    return PREFIX + name.upper().replace(".", "_")
+
+
+def data_folder(environ: Mapping[str, str] | None = None) -> Path | None:
+    """The data folder of a running `doorward dev` that the other commands shall talk to."""
+    value = (os.environ if environ is None else environ).get("DOORWARD_DATA")
+    return Path(value) if value else None
+
+
+def export(values: Mapping[str, object]) -> None:
+    """Hand settings on to worker processes, which read them again from their environment."""
+    os.environ.update({variable(name): str(value) for name, value in values.items()})
+
+
+def _from_environment(environ: Mapping[str, str], faults: list[str]) -> dict[str, Any]:
+    known = {variable(name): name for name in names()}
+    found: dict[str, Any] = {}
+    for key in sorted(k for k in environ if k.startswith(PREFIX) and k not in SOURCES):
+        plain = key.removesuffix("_FILE") if key not in known else key
+        if plain not in known:
+            faults.append(f"{key}: unknown{_nearest(key, [*known, *SOURCES])}")
+        elif key == plain:
+            found[known[key]] = environ[key]
+        elif plain in environ:
+            faults.append(f"{key}: set together with {plain}; keep one")
+        else:
+            try:
+                found[known[plain]] = Path(environ[key]).read_text().removesuffix("\n")
+            except (OSError, ValueError) as fault:
+                faults.append(f"{key}: cannot read {environ[key]}: {type(fault).__name__}")
+    return found
+
+
+def _from_file(path: str | None, faults: list[str]) -> dict[str, Any]:
+    if not path:
+        return {}
+    try:
+        tree = tomllib.loads(Path(path).read_text())
+    except (OSError, ValueError) as fault:
+        faults.append(f"DOORWARD_CONFIG: cannot read {path}: {fault}")
+        return {}
+    known = list(names())
+    found: dict[str, Any] = {}
+    for name, value in _flat(tree):
+        if name in known:
+            found[name] = value
+        else:
+            faults.append(f"{path}: {name}: unknown{_nearest(name, known)}")
+    return found
+
+
+def _flat(tree: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    for name, value in tree.items():
+        if isinstance(value, dict):
+            yield from _flat(value, f"{prefix}{name}.")
+        else:
+            yield prefix + name, value
+
+
+def _nested(values: Mapping[str, Any]) -> dict[str, Any]:
+    tree: dict[str, Any] = {}
+    for name, value in values.items():
+        section, _, leaf = name.rpartition(".")
+        (tree.setdefault(section, {}) if section else tree)[leaf] = value
+    return tree
+
+
+def _lines(item: Any) -> list[str]:
+    """One pydantic fault as our lines; it never shows the value, which may be a secret."""
+    where = ".".join(str(part) for part in item["loc"])
+    text = str(item["msg"]).removeprefix("Value error, ")
+    return [f"{where} ({variable(where)}): {text}"] if where else text.splitlines()
+
+
+def _nearest(name: str, known: list[str]) -> str:
+    close = difflib.get_close_matches(name, known, n=1, cutoff=0.6)
+    return f"; did you mean {close[0]}?" if close else ""

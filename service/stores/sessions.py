@@ -1,0 +1,104 @@
+"""Sessions and refresh families."""
+
+from collections.abc import Sequence
+from datetime import datetime
+from uuid import UUID
+
+from asyncpg import Record
+
+from service.domain.sessions import EndReason
+from service.domain.sign_in import Origin
+from service.stores.postgres import Connection, queries
+
+_sql = queries("sessions")
+
+
+async def open(  # noqa: A001 - read as session_store.open
+    tx: Connection,
+    *,
+    session: UUID,
+    family: UUID,
+    person: UUID,
+    epoch: int,
+    amr: Sequence[str],
+    auth_time: datetime,
+    client: str,
+    scope: str,
+    salt: bytes,
+    key_id: str,
+    origin: Origin,
+    now: datetime,
+    idle_at: datetime,
+    absolute_at: datetime,
+) -> None:
+    """Insert a session and its refresh family of generation 0."""
+    await _sql.open_session(
+        tx,
+        session=session,
+        family=family,
+        person=person,
+        epoch=epoch,
+        amr=list(amr),
+        auth_time=auth_time,
+        client=client,
+        scope=scope,
+        salt=salt,
+        key_id=key_id,
+        address=origin.address,
+        browser=origin.browser,
+        now=now,
+        idle_at=idle_at,
+        absolute_at=absolute_at,
+    )
+
+
+async def family(tx: Connection, family: UUID) -> Record | None:
+    """A family with its session and person, whatever their state."""
+    row: Record | None = await _sql.family(tx, family=family)
+    return row
+
+
+async def rotate(
+    tx: Connection, family: UUID, presented: int, idle_at: datetime, origin: Origin, now: datetime
+) -> bool:
+    """Supersede the presented generation; False when another did, or something above has ended."""
+    row = await _sql.rotate_family(
+        tx,
+        family=family,
+        presented=presented,
+        idle_at=idle_at,
+        address=origin.address,
+        browser=origin.browser,
+        now=now,
+    )
+    return row is not None
+
+
+async def bearer(tx: Connection, session: UUID, family: UUID) -> Record | None:
+    """The session and the grant behind an access token, with the person's present state."""
+    row: Record | None = await _sql.bearer(tx, session=session, family=family)
+    return row
+
+
+async def end(tx: Connection, person: UUID, session: UUID, reason: EndReason, now: datetime) -> bool:
+    """End one session and its families; False when it had ended already."""
+    ended = await _sql.end_session(tx, session=session, person=person, reason=reason, now=now)
+    await _sql.end_families_of_session(tx, session=session, reason=reason, now=now)
+    return ended is not None
+
+
+async def end_all(
+    tx: Connection, person: UUID, reason: EndReason, now: datetime, *, kept: UUID | None = None
+) -> int:
+    """End every session and family of a person but the acting session's; how many sessions."""
+    ended = [row async for row in _sql.end_sessions(tx, person=person, kept=kept, reason=reason, now=now)]
+    await _sql.end_families(tx, person=person, kept=kept, reason=reason, now=now)
+    return len(ended)
+
+
+async def strengthen(
+    tx: Connection, session: UUID, *, auth_time: datetime, amr: Sequence[str], epoch: int
+) -> bool:
+    """Write down a new proof; False when the session has ended meanwhile."""
+    row = await _sql.strengthen_session(tx, session=session, auth_time=auth_time, amr=list(amr), epoch=epoch)
+    return row is not None
