@@ -1,0 +1,104 @@
+"""A real Postgres and a real Redis for every test of stores, flows and http.
+
+Test doubles are the clock and nothing else: what is remembered is remembered for real.
+"""
+
+import os
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+from typing import Any
+
+import asyncpg
+import httpx
+import pytest
+
+from service.app import create
+from service.embedded import Embedded, Prefer, Servers
+from service.settings import Settings
+from service.stores import keys as key_store
+from service.stores import schema
+from service.world import World, make_world
+from tests.builders import ENCRYPTION_KEYS, FixedClock, House
+
+#: DOORWARD_TEST_SERVERS=debian runs everything on Debian's PostgreSQL and Redis.
+SERVERS: Prefer = "debian" if os.environ.get("DOORWARD_TEST_SERVERS") == "debian" else "wheels"
+
+
+@pytest.fixture(scope="session")
+def servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Servers]:
+    with Embedded(tmp_path_factory.mktemp("servers"), prefer=SERVERS) as found:
+        yield found
+
+
+@pytest.fixture(scope="session")
+async def template(servers: Servers) -> str:
+    """A migrated database that each test copies."""
+    admin = await asyncpg.connect(servers.postgres_url)
+    await admin.execute("CREATE DATABASE template_doorward")
+    await admin.close()
+    await schema.up(servers.postgres_url.replace("/doorward?", "/template_doorward?"))
+    return "template_doorward"
+
+
+@pytest.fixture
+async def database_url(servers: Servers, template: str, request: pytest.FixtureRequest) -> AsyncIterator[str]:
+    """A database of the test's own, so that no test sees another's people."""
+    name = f"test_{os.urandom(6).hex()}"
+    admin = await asyncpg.connect(servers.postgres_url)
+    await admin.execute(f"CREATE DATABASE {name} TEMPLATE {template}")
+    yield servers.postgres_url.replace("/doorward?", f"/{name}?")
+    await admin.execute(f"DROP DATABASE {name} WITH (FORCE)")
+    await admin.close()
+
+
+@pytest.fixture
+def settings(servers: Servers, database_url: str, request: pytest.FixtureRequest) -> Settings:
+    """Settings of a test; `@pytest.mark.parametrize("settings", [{…}], indirect=True)` changes some."""
+    return Settings.load(
+        {
+            "dev": True,
+            "issuer": "http://127.0.0.1:8400",
+            "encryption_keys": ENCRYPTION_KEYS,
+            "database.url": database_url,
+            "redis.url": servers.redis_url,
+            # The machine is shared: what is tested is not how fast it answers.
+            "redis.budget_ms": 2000,
+            "database.acquire_ms": 5000,
+            "database.statement_ms": 5000,
+            "hash.deadline_ms": 60_000,
+            "hash.queue": 200,
+            "trusted_proxies": "127.0.0.1",
+        }
+        | getattr(request, "param", {}),
+        environ={},
+    )
+
+
+@pytest.fixture
+async def world(settings: Settings) -> AsyncIterator[World]:
+    """A world on real servers with a clock the test moves, its keys made."""
+    made = make_world(settings, clock=FixedClock())
+    await made.db.transact(lambda tx: key_store.ensure(tx, made.sealer, made.entropy, made.clock.now()))
+    await made.refresh()
+    yield made
+    await made.close()
+
+
+@pytest.fixture
+async def client(world: World) -> AsyncIterator[httpx.AsyncClient]:
+    """The application over ASGI, from one address behind a declared proxy."""
+    app: Any = create(world)
+    transport = httpx.ASGITransport(app, client=("127.0.0.1", 1))
+    async with httpx.AsyncClient(transport=transport, base_url="http://127.0.0.1:8400") as made:
+        yield made
+
+
+@pytest.fixture
+async def house(world: World, client: httpx.AsyncClient) -> House:
+    """People and the doors they use."""
+    return House(world, client)
+
+
+@pytest.fixture(scope="session")
+def root() -> Path:
+    return Path(__file__).parent.parent

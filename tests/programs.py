@@ -1,0 +1,105 @@
+"""Programs that tests start: a `doorward dev` on an empty folder, and Debian's tools."""
+
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import httpx
+import pytest
+
+ROOT = Path(__file__).parent.parent
+
+
+@dataclass(frozen=True)
+class Dev:
+    """A running `doorward dev`."""
+
+    url: str
+    data: Path
+    process: subprocess.Popen[str]
+
+    @property
+    def environ(self) -> dict[str, str]:
+        return clean_environ() | {"DOORWARD_DATA": str(self.data)}
+
+
+def clean_environ() -> dict[str, str]:
+    """The environment without a setting of ours."""
+    return {name: value for name, value in os.environ.items() if not name.startswith("DOORWARD_")}
+
+
+def free_port() -> int:
+    with socket.socket() as found:
+        found.bind(("127.0.0.1", 0))
+        port: int = found.getsockname()[1]
+        return port
+
+
+def needs(tool: str) -> str:
+    """The path of a Debian tool; without it the test skips with a word, or fails where CI installed it."""
+    found = shutil.which(tool)
+    if found is None:
+        if os.environ.get("DOORWARD_TEST_STRICT"):
+            pytest.fail(f"{tool} is missing although it must be installed here")
+        pytest.skip(f"needs {tool}: apt-get install {tool}")
+    return found
+
+
+@contextmanager
+def dev(data: Path, *options: str, **settings: str) -> Iterator[Dev]:
+    """Start `doorward dev` on a folder, wait for its first answer, and stop it as Ctrl+C does."""
+    port = free_port()
+    process = subprocess.Popen(
+        [sys.executable, "-m", "service", "dev", "--port", str(port), "--data", str(data), *options],
+        cwd=ROOT,
+        env=clean_environ() | settings,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+    url = f"http://127.0.0.1:{port}"
+    try:
+        _await_answer(url, process)
+        yield Dev(url, data, process)
+    finally:
+        if process.poll() is None:
+            process.send_signal(signal.SIGINT)
+        try:
+            process.communicate(timeout=20)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.communicate()
+            raise
+
+
+def doorward(*words: str, environ: dict[str, str], stdin: str = "") -> subprocess.CompletedProcess[str]:
+    """Run one command to its end."""
+    return subprocess.run(
+        [sys.executable, "-m", "service", *words],
+        cwd=ROOT,
+        env=environ,
+        input=stdin,
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+
+
+def _await_answer(url: str, process: subprocess.Popen[str]) -> None:
+    deadline = time.monotonic() + 60
+    while time.monotonic() < deadline and process.poll() is None:
+        try:
+            if httpx.get(f"{url}/readyz").status_code == 200:
+                return
+        except httpx.HTTPError:
+            time.sleep(0.05)
+    process.kill()
+    pytest.fail(f"doorward dev did not answer: {process.communicate()[0][-2000:]}")

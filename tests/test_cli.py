@@ -1,0 +1,133 @@
+"""The command line: what it does, what it refuses, and with which exit code."""
+
+import json
+import re
+from collections.abc import Iterator
+
+import pytest
+
+from tests.builders import ENCRYPTION_KEYS
+from tests.programs import Dev, clean_environ, dev, doorward
+
+COMPLETE = {
+    "DOORWARD_ISSUER": "https://identity.example",
+    "DOORWARD_DATABASE_URL": "postgresql://doorward@nowhere.invalid/doorward",
+    "DOORWARD_REDIS_URL": "redis://nowhere.invalid",
+    "DOORWARD_ENCRYPTION_KEYS": ENCRYPTION_KEYS,
+}
+
+
+@pytest.fixture(scope="module")
+def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Dev]:
+    with dev(tmp_path_factory.mktemp("dev") / "data", "--no-seed") as found:
+        yield found
+
+
+def test_a_person_is_created_listed_and_shown(running: Dev) -> None:
+    made = doorward(
+        "user",
+        "create",
+        "Ada@Example.com",
+        "--password-stdin",
+        "--role",
+        "support",
+        "--json",
+        environ=running.environ,
+        stdin="test-value one two\n",
+    )
+    assert made.returncode == 0, made.stderr
+    person = json.loads(made.stdout)["id"]
+    listed = json.loads(doorward("user", "list", "--json", environ=running.environ).stdout)
+    assert [(one["email"], one["id"], one["two_factor"]) for one in listed] == [
+        ("ada@example.com", person, "not_activated")
+    ]
+    assert doorward("user", "list", "--two-factor", "activated", environ=running.environ).stdout == ""
+    shown = json.loads(doorward("user", "show", "ada@example.com", "--json", environ=running.environ).stdout)
+    assert (shown["roles"], shown["email_verified"], shown["disabled"]) == ("support", True, False)
+    assert not {"password", "password_hash", "seed"} & set(shown)
+
+
+@pytest.mark.parametrize(
+    ("words", "stdin", "code", "said"),
+    [
+        (["user", "create", "b@example.com"], "", 2, "--password-stdin"),
+        (["user", "create", "b@example.com", "--password-stdin"], "short", 1, "too_short"),
+        (["user", "create", "b@example.com", "--password-stdin"], "x" * 129, 1, "too_long"),
+        (["user", "create", "b@example.com", "--password-stdin"], "b@example.com", 1, "contextual"),
+        (["user", "create", "no address", "--password-stdin"], "test-value one", 1, "not an address"),
+        (["user", "create", "b@example.com", "--role", "god", "--password-stdin"], "x", 2, "god"),
+        (["user", "show", "nobody@example.com"], "", 1, "no such person"),
+        (["keys", "create", "index"], "", 2, "index"),
+        (["nonsense"], "", 2, "nonsense"),
+    ],
+)
+def test_what_is_refused_says_why(running: Dev, words: list[str], stdin: str, code: int, said: str) -> None:
+    refused = doorward(*words, environ=running.environ, stdin=stdin)
+    assert refused.returncode == code
+    assert said in refused.stderr
+    assert "Traceback" not in refused.stderr
+
+
+def test_an_address_is_taken_once(running: Dev) -> None:
+    words = ["user", "create", "twice@example.com", "--password-stdin"]
+    assert doorward(*words, environ=running.environ, stdin="test-value one two").returncode == 0
+    refused = doorward(*words, environ=running.environ, stdin="test-value one two")
+    assert refused.returncode == 1
+    assert "taken" in refused.stderr
+
+
+def test_keys_are_made_once_and_added_on_wish(running: Dev) -> None:
+    before = json.loads(doorward("keys", "list", "--json", environ=running.environ).stdout)
+    assert sorted(key["kind"] for key in before) == ["index", "pepper", "sign", "token"]
+    made = json.loads(doorward("keys", "create", "sign", "--json", environ=running.environ).stdout)["id"]
+    after = json.loads(doorward("keys", "list", "--json", environ=running.environ).stdout)
+    assert {key["id"] for key in after} - {key["id"] for key in before} == {made}
+    assert doorward("migrate", "up", environ=running.environ).stdout == "nothing to do\n"
+
+
+def test_the_schema_tells_its_state(running: Dev) -> None:
+    status = json.loads(doorward("migrate", "status", "--json", environ=running.environ).stdout)
+    assert [one["state"] for one in status] == ["applied"] * len(status)
+    assert status[0]["name"] == "sign_in"
+    assert doorward("migrate", "check", environ=running.environ).returncode == 0
+    assert doorward("migrate", "plan", environ=running.environ).stdout == ""
+
+
+def test_the_configuration_is_shown_without_its_secrets() -> None:
+    shown = doorward("config", "show", "--json", environ=clean_environ() | COMPLETE)
+    rows = {row["name"]: row for row in json.loads(shown.stdout)}
+    assert rows["issuer"] == {"name": "issuer", "value": "https://identity.example", "source": "environment"}
+    assert rows["tokens.access_seconds"]["source"] == "default"
+    assert ENCRYPTION_KEYS.partition(":")[2] not in shown.stdout
+
+
+def test_every_fault_of_the_configuration_is_told_at_once() -> None:
+    checked = doorward(
+        "config",
+        "check",
+        environ=clean_environ()
+        | {
+            "DOORWARD_ISSUER": "http://identity.example/path",
+            "DOORWARD_TOKENS_ACESS_SECONDS": "5",
+            "DOORWARD_TOKENS_ACCESS_SECONDS": "never",
+            "DOORWARD_ENCRYPTION_KEYS_FILE": "/does/not/exist",
+        },
+    )
+    assert checked.returncode == 1
+    for said in (
+        r"DOORWARD_TOKENS_ACESS_SECONDS: unknown; did you mean DOORWARD_TOKENS_ACCESS_SECONDS\?",
+        r"DOORWARD_ENCRYPTION_KEYS_FILE: cannot read /does/not/exist",
+        r"tokens.access_seconds",
+        r"issuer: must be scheme://host",
+        r"database.url: missing",
+        r"redis.url: missing",
+        r"encryption_keys: missing",
+    ):
+        assert re.search(said, checked.stderr), (said, checked.stderr)
+
+
+def test_without_its_database_a_command_says_so() -> None:
+    refused = doorward("user", "list", environ=clean_environ() | COMPLETE)
+    assert refused.returncode == 1
+    assert "postgres" in refused.stderr
+    assert "Traceback" not in refused.stderr
