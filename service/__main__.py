@@ -43,6 +43,7 @@ def main() -> None:
 def serve(host: str | None, port: int | None, workers: int | None) -> None:
     """Serve in production, with settings from the environment."""
     from granian.constants import Interfaces
+    from granian.log import LogLevels
     from granian.server import Server
 
     given = {"host": host, "port": port, "workers": workers}
@@ -59,6 +60,7 @@ def serve(host: str | None, port: int | None, workers: int | None) -> None:
         interface=Interfaces.ASGI,
         websockets=False,
         respawn_failed_workers=True,
+        log_level=LogLevels.warning,
         log_access=False,
         workers_kill_timeout=15,
     ).serve()
@@ -214,9 +216,8 @@ async def _migrate(found: Settings) -> list[str]:
     applied = await schema.up(found.database.url.get_secret_value())
     world = make_world(found)
     try:
-        made = await world.db.transact(
-            lambda tx: key_store.ensure(tx, world.sealer, world.entropy, world.clock.now())
-        )
+        now = await world.db.time()
+        made = await world.db.transact(lambda tx: key_store.ensure(tx, world.sealer, world.entropy, now))
     finally:
         await world.close()
     lines = [f"applied {one.version:04} {one.name}" for one in applied]

@@ -104,7 +104,8 @@ class Keyring:
 
     def active(self, kind: Kind, now: datetime) -> Key:
         """The newest key whose time has come. A key may be published before it is used."""
-        return next(key for key in self.all(kind) if key.active_from <= now)
+        keys = self.all(kind)
+        return next((key for key in keys if key.active_from <= now), keys[-1])
 
     def get(self, kind: Kind, key_id: str) -> Key | None:
         return next((key for key in self._by_kind[kind] if key.id == key_id), None)

@@ -12,7 +12,7 @@ import httpx
 from service.clock import Clock
 from service.domain import totp
 from service.flows import accounts as account_flow
-from service.flows import proofs
+from service.flows import enrolment
 from service.stores import factors as factor_store
 from service.world import World
 
@@ -164,7 +164,7 @@ async def _enrol(world: World, person: Person) -> None:
     )
     async with world.db.connection() as connection:
         salt = (await factor_store.spent(connection, person.id, known=False)).code_salt
-    codes = await proofs.new_codes(world, salt)
+    codes = await enrolment.new_codes(world, salt)
     person.codes = list(codes.texts)
 
     async def act(tx: Any) -> None:
@@ -179,7 +179,7 @@ async def _enrol(world: World, person: Person) -> None:
             expires_at=person.now + timedelta(minutes=15),
         )
         await factor_store.confirm(tx, person.id, person.authenticator, 1, person.now)  # type: ignore[arg-type]
-        await proofs.keep_codes(tx, person.id, codes)
+        await enrolment.keep_codes(tx, person.id, codes)
 
     await world.db.transact(act)
 

@@ -11,16 +11,14 @@ from math import ceil
 from uuid import UUID
 
 from service import crypto
-from service.domain import accounts, backup_codes, totp
-from service.domain.sessions import EndReason
+from service.domain import accounts, backup_codes, policy, totp
 from service.domain.sign_in import Kind, Origin, kind_of
 from service.errors import (
     CodeAlreadyUsed,
     DoorwardError,
-    EnrolmentReplaced,
     InvalidCode,
+    InvalidPreAuthToken,
     InvalidRequest,
-    NotFound,
     RateLimited,
     SecondFactorBlocked,
     Unavailable,
@@ -30,8 +28,8 @@ from service.stores import accounts as account_store
 from service.stores import audit as audit_store
 from service.stores import factors as factor_store
 from service.stores import outbox as outbox_store
-from service.stores import sessions as session_store
-from service.stores.factors import Authenticator, BackupCode, PendingAuthenticator
+from service.stores import sign_in as sign_in_store
+from service.stores.factors import Authenticator, BackupCode
 from service.stores.postgres import Connection, Undo
 from service.world import World
 
@@ -48,6 +46,7 @@ class Finding:
     step: int | None = None
     code: BackupCode | None = None
     skew: int | None = None
+    enrols: bool = False
 
     def refusal(self, left: int, now: datetime) -> InvalidCode:
         """The error of a code that is not right. `left` counts the tries left."""
@@ -61,26 +60,22 @@ class Finding:
 
 
 @dataclass(frozen=True, slots=True)
-class Codes:
-    """A new set of backup codes: the texts to show once, and what is kept."""
+class Trial:
+    """Whose guess it is, under which act it is recorded, and in which budget it counts.
 
-    set_id: UUID
-    created_at: datetime
-    texts: Sequence[str]
-    digests: Sequence[bytes]
-    pepper_id: str
+    `token` is the digest of the pre-auth token that it is tried on; `stale` is the refusal when the
+    person's `epoch` has moved on.
+    """
 
-
-@dataclass(frozen=True, slots=True)
-class Enrolment:
-    """A pending authenticator as its starter may see it."""
-
-    id: UUID
-    name: str
-    secret: str
-    otpauth_uri: str
-    qr_svg: str
-    expires_at: datetime
+    act: str
+    person: UUID
+    epoch: int
+    known: bool
+    origin: Origin
+    client: str
+    stale: type[DoorwardError]
+    token: bytes | None = None
+    session: UUID | None = None
 
 
 # A password
@@ -109,7 +104,11 @@ async def examine_password(world: World, key: bytes, password_hash: str | None, 
         if not await account_store.admit_password(connection, key, now):
             until = await account_store.password_wait(connection, key)
             wait = ceil((until - now).total_seconds()) if until and until > now else 1
-            raise RateLimited("this address has to wait", retry_after=wait)
+            raise RateLimited(
+                "this address has to wait",
+                retry_after=wait,
+                limit=f'"password.person";q=1;w={policy.LONGEST_PASSWORD_WAIT}',
+            )
     try:
         return await world.pool.verify_password(password_hash, password)
     except Unavailable:
@@ -148,17 +147,6 @@ def require_budget(world: World, failures: Sequence[datetime], streak: int) -> N
         raise fault
 
 
-def left(world: World, failures: Sequence[datetime]) -> int:
-    """How many more second factors of this budget may fail."""
-    return world.budget.left(failures, world.clock.now())
-
-
-async def over_budget(world: World, tx: Connection, person: UUID, *, known: bool) -> DoorwardError:
-    """Why the count was refused."""
-    spent = await factor_store.spent(tx, person, known=known)
-    return _over_budget(world, spent.failures, spent.streak) or RateLimited("raced", retry_after=1)
-
-
 async def examine(world: World, person: UUID, salt: bytes, code: str, method: Kind | None) -> Finding:
     """Look at a code of a person. Raises InvalidRequest when it has the shape of no factor at all."""
     kind = kind_of(code, method)
@@ -183,262 +171,83 @@ async def examine(world: World, person: UUID, salt: bytes, code: str, method: Ki
     return Finding(kind, "right", right=True, code=found)
 
 
-async def spend(tx: Connection, person: UUID, finding: Finding, now: datetime) -> Finding:
-    """Burn the step or the code of a right finding; what it turns into when another was faster."""
-    if finding.code is not None:
-        spent = await factor_store.spend_backup_code(tx, person, finding.code, now)
-    else:
-        assert finding.authenticator is not None  # a right finding without a code has both
-        assert finding.step is not None
-        spent = await factor_store.burn_step(tx, finding.authenticator, finding.step)
-    return finding if spent else replace(finding, right=False, used=True, why="another was faster")
+async def settle(world: World, tx: Connection, trial: Trial, finding: Finding) -> Finding | DoorwardError:
+    """Count an examined guess and burn what it spends; the finding, or why it is refused.
+
+    The order is that of the locks: the person's row with the count, the pre-auth token, the step or
+    code. When the budget is used up the finding is thrown away unseen (I8). A token that is gone, or
+    a person whose epoch moved on, undoes the count as well.
+    """
+    now = world.clock.now()
+    counted = await factor_store.admit(
+        tx, trial.person, world.budget, known=trial.known, failed=not finding.right, now=now
+    )
+    if counted is None:
+        spent = await factor_store.spent(tx, trial.person, known=trial.known)
+        return _over_budget(world, spent.failures, spent.streak) or Unavailable("raced for the budget")
+    if not counted.stands(trial.epoch):
+        raise Undo(trial.stale("the person's epoch moved on"))
+    attempts = await take_try(world, tx, trial.token, spend=finding.right) if trial.token else None
+    failures = counted.failures
+    if finding.right and not finding.enrols:
+        finding = await _burn(tx, trial.person, finding, now)
+        if not finding.right:
+            # Right, but another request with the same code was faster: a failure after all.
+            failures = await factor_store.count_failure(tx, trial.person, known=trial.known, now=now)
+            if trial.token:
+                await sign_in_store.unspend(tx, trial.token)
+    if finding.right:
+        return finding
+    await _record(world, tx, trial, finding, "failed", reason=finding.why)
+    if sum(at + timedelta(minutes=5) > now for at in failures) == 1:
+        # Right password, wrong second factor: the person hears of it, once for a burst.
+        await outbox_store.put(tx, world.row_id(), "second_factor_failed", trial.person, trial.origin, now)
+    return finding.refusal(tries_left(world, attempts, failures), now)
+
+
+async def accept(world: World, tx: Connection, trial: Trial, finding: Finding) -> int | None:
+    """Record a right second factor; for a backup code tell the person, and return how many are left."""
+    await _record(world, tx, trial, finding, "ok")
+    if finding.code is None:
+        return None
+    living = await factor_store.backup_set(tx, trial.person)
+    codes_left = living.left if living else 0
+    await outbox_store.put(
+        tx,
+        world.row_id(),
+        "backup_code_used",
+        trial.person,
+        trial.origin,
+        world.clock.now(),
+        backup_codes_left=codes_left,
+        few=backup_codes.left_warning(codes_left),
+    )
+    return codes_left
 
 
 async def remember(world: World, finding: Finding) -> None:
-    """After the commit: let Redis refuse the same step early."""
+    """After the commit of a success: let Redis refuse the same step early."""
     if finding.authenticator is not None and finding.step is not None:
         await world.limits.remember_step(finding.authenticator, finding.step)
 
 
-async def note_failure(
-    world: World,
-    tx: Connection,
-    act: str,
-    person: UUID,
-    finding: Finding,
-    failures: Sequence[datetime],
-    origin: Origin,
-    *,
-    client: str,
-    session: UUID | None = None,
-) -> None:
-    """Record a wrong second factor after a right password, and tell the person once for a burst."""
-    now = world.clock.now()
-    await audit_store.record(
-        tx,
-        world.row_id(),
-        now,
-        act,
-        "failed",
-        origin,
-        person=person,
-        client=client,
-        session=session,
-        factor=finding.authenticator,
-        method=finding.kind,
-        reason=finding.why,
-    )
-    if sum(at + timedelta(minutes=5) > now for at in failures) == 1:
-        await outbox_store.put(tx, world.row_id(), "second_factor_failed", person, origin, now)
+async def take_try(world: World, tx: Connection, token: bytes, *, spend: bool) -> int:
+    """Claim one of a pre-auth token's tries, and with `spend` the token; how many are taken."""
+    limit, now = world.settings.tokens.pre_auth_attempts, world.clock.now()
+    attempts = await sign_in_store.take_try(tx, token, spend=spend, limit=limit, now=now)
+    if attempts is None:
+        raise Undo(InvalidPreAuthToken("another was faster"))
+    return attempts
 
 
-async def note_success(
-    world: World,
-    tx: Connection,
-    act: str,
-    person: UUID,
-    finding: Finding,
-    origin: Origin,
-    client: str,
-    *,
-    session: UUID | None = None,
-) -> int | None:
-    """Record a right second factor; for a backup code tell the person, and return how many are left."""
-    now, codes_left = world.clock.now(), None
-    await audit_store.record(
-        tx,
-        world.row_id(),
-        now,
-        act,
-        "ok",
-        origin,
-        person=person,
-        client=client,
-        session=session,
-        factor=finding.authenticator,
-        method=finding.kind,
-    )
-    if finding.code is not None:
-        living = await factor_store.backup_set(tx, person)
-        codes_left = living.left if living else 0
-        await outbox_store.put(
-            tx, world.row_id(), "backup_code_used", person, origin, now, backup_codes_left=codes_left
-        )
-    return codes_left
+def tries_left(world: World, attempts: int | None, failures: Sequence[datetime]) -> int:
+    """How many more guesses may fail: the smaller of the person's and, where there is one, the token's."""
+    left, limit = world.budget.left(failures, world.clock.now()), world.settings.tokens.pre_auth_attempts
+    return left if attempts is None else policy.attempts_left(attempts, limit, left)
 
 
-# A new authenticator
-
-
-async def start_enrolment(
-    world: World,
-    tx: Connection,
-    person: UUID,
-    email: str,
-    name: str,
-    started_by: str,
-    origin: Origin,
-    client: str,
-) -> Enrolment:
-    """Begin an enrolment with a fresh seed of 160 bits (RFC 4226 §4, R6); the pending one is replaced."""
-    now, authenticator, secret = world.clock.now(), world.row_id(), world.entropy.token(20)
-    expires_at = now + timedelta(seconds=world.settings.tokens.enrolment_seconds)
-    seed = world.sealer.seal(secret, world.entropy.token(12), "totp", str(person), str(authenticator))
-    await factor_store.start(
-        tx,
-        person=person,
-        authenticator=authenticator,
-        name=name,
-        seed=seed,
-        started_by=started_by,
-        now=now,
-        expires_at=expires_at,
-    )
-    await audit_store.record(
-        tx,
-        world.row_id(),
-        now,
-        "two_factor:enrolment",
-        "ok",
-        origin,
-        person=person,
-        client=client,
-        factor=authenticator,
-    )
-    return present(world, secret, authenticator, email, name, expires_at)
-
-
-async def pending_enrolment(
-    world: World, person: UUID, authenticator: UUID, started_by: str
-) -> PendingAuthenticator:
-    """The enrolment that `started_by` has open. Raises NotFound for another's, EnrolmentReplaced for
-    one that was replaced, confirmed, or has expired."""
-    async with world.db.connection() as connection:
-        pending = await factor_store.pending(connection, person, authenticator, world.clock.now())
-        starter = pending or await factor_store.started_by(connection, person, authenticator)
-    if starter is None or (starter if isinstance(starter, str) else starter.started_by) != started_by:
-        raise NotFound("no enrolment of this starter")
-    if pending is None:
-        raise EnrolmentReplaced("replaced, confirmed or expired")
-    return pending
-
-
-async def turn_on(
-    world: World,
-    tx: Connection,
-    person: UUID,
-    finding: Finding,
-    codes: Codes | None,
-    origin: Origin,
-    client: str,
-    *,
-    kept: UUID | None = None,
-) -> int:
-    """Confirm an authenticator (with `codes` when it is the first), end every session but `kept`, and
-    return the new epoch. Undoes everything with EnrolmentReplaced when another was faster."""
-    now, authenticator, step = world.clock.now(), finding.authenticator, finding.step
-    assert authenticator is not None  # a right finding has both
-    assert step is not None
-    if not await factor_store.confirm(tx, person, authenticator, step, now):
-        raise Undo(EnrolmentReplaced("replaced or confirmed meanwhile"))
-    if codes is not None:
-        await keep_codes(tx, person, codes)
-    await session_store.end_all(tx, person, EndReason.TWO_FACTOR_CHANGED, now, kept=kept)
-    epoch = await account_store.raise_epoch(tx, person)
-    await audit_store.record(
-        tx,
-        world.row_id(),
-        now,
-        "two_factor:confirmation",
-        "ok",
-        origin,
-        person=person,
-        client=client,
-        session=kept,
-        factor=authenticator,
-        first=codes is not None,
-    )
-    letter: outbox_store.Letter = "two_factor_on" if codes is not None else "authenticator_added"
-    await outbox_store.put(tx, world.row_id(), letter, person, origin, now)
-    return epoch
-
-
-def present(
-    world: World, secret: bytes, authenticator: UUID, email: str, name: str, expires_at: datetime
-) -> Enrolment:
-    """A seed as its owner needs it: a key to type, a link, a picture."""
-    uri = totp.provisioning_uri(secret, email, world.settings.issuer.partition("://")[2], totp.Parameters())
-    return Enrolment(authenticator, name, totp.display_key(secret), uri, totp.qr_svg(uri), expires_at)
-
-
-def open_seed(world: World, person: UUID, authenticator: Authenticator) -> bytes:
-    """The seed. A record that does not open is never "no second factor": it is 503, and an alarm."""
-    try:
-        return world.sealer.open(authenticator.seed, "totp", str(person), str(authenticator.id))
-    except crypto.SealBroken as fault:
-        raise Unavailable(f"seed of {authenticator.id}: {fault}", retry_after=60) from fault
-
-
-def examine_pending(world: World, person: UUID, pending: Authenticator, code: str) -> Finding:
-    """Look at the first code of a pending authenticator."""
-    if not totp.is_code(code, pending.parameters.digits):
-        raise InvalidRequest("not six digits", errors=[{"pointer": "/code", "code": "not_a_code"}])
-    return _match(world, person, pending, code)
-
-
-async def new_codes(world: World, salt: bytes) -> Codes:
-    """Draw five backup codes and hash them; nothing is kept yet."""
-    texts, pepper = _draw(world), world.active(KeyKind.PEPPER)
-    digests = [
-        crypto.digest(pepper.material, "backup_code", await world.pool.hash_code(text.replace("-", ""), salt))
-        for text in texts
-    ]
-    return Codes(world.row_id(), world.clock.now(), texts, digests, pepper.id)
-
-
-async def keep_codes(tx: Connection, person: UUID, codes: Codes) -> None:
-    """Keep a new set; the old one is dead in the same transaction."""
-    await factor_store.replace_backup_codes(
-        tx, person, codes.set_id, codes.digests, codes.pepper_id, codes.created_at
-    )
-
-
-def _draw(world: World) -> Sequence[str]:
-    try:
-        return backup_codes.from_bytes(world.entropy.token(backup_codes.RAW_BYTES))
-    except backup_codes.DuplicateCodes:
-        return _draw(world)
-
-
-def _over_budget(world: World, failures: Sequence[datetime], streak: int) -> DoorwardError | None:
-    if streak >= world.budget.in_a_row:
-        return SecondFactorBlocked("too many failures in a row")
-    if wait := world.budget.wait(failures, world.clock.now()):
-        return RateLimited("the person's second-factor budget is used up", retry_after=wait)
-    return None
-
-
-async def _examine_totp(
-    world: World, person: UUID, authenticators: Sequence[Authenticator], code: str
-) -> Finding:
-    findings = [
-        _match(world, person, one, code)
-        for one in authenticators
-        if totp.is_code(code, one.parameters.digits)
-    ]
-    best = max(findings, key=lambda f: (f.right, f.used, f.skew is not None), default=None)
-    if best is None:
-        return Finding("totp", "no authenticator takes such a code")
-    if best.right and best.authenticator and best.step is not None:
-        # A replay from another node is refused here without a transaction; absence proves nothing.
-        replayed = await world.limits.step_was_seen(best.authenticator, best.step)
-        return (
-            replace(best, right=False, used=True, why="a replayed step, refused early") if replayed else best
-        )
-    return best
-
-
-def _match(world: World, person: UUID, one: Authenticator, code: str) -> Finding:
+def match(world: World, person: UUID, one: Authenticator, code: str) -> Finding:
+    """Compare a code with one authenticator, by the rule in domain/totp.py."""
     secret, now = open_seed(world, person, one), world.clock.now()
     last_step = one.last_step if one.last_step >= 0 else None
     match totp.match(secret, code, now, last_step, one.parameters, world.settings.two_factor.window):
@@ -450,3 +259,70 @@ def _match(world: World, person: UUID, one: Authenticator, code: str) -> Finding
             return Finding("totp", "a past step", skew=seconds, authenticator=one.id)
         case _:
             return Finding("totp", "a wrong code", authenticator=one.id)
+
+
+def open_seed(world: World, person: UUID, authenticator: Authenticator) -> bytes:
+    """The seed. A record that does not open is never "no second factor": it is 503, and an alarm."""
+    try:
+        return world.sealer.open(authenticator.seed, "totp", str(person), str(authenticator.id))
+    except crypto.SealBroken as fault:
+        raise Unavailable(f"seed of {authenticator.id}: {fault}", retry_after=60) from fault
+
+
+async def _burn(tx: Connection, person: UUID, finding: Finding, now: datetime) -> Finding:
+    if finding.code is not None:
+        burnt = await factor_store.spend_backup_code(tx, person, finding.code, now)
+    else:
+        assert finding.authenticator is not None  # a right finding without a code has both
+        assert finding.step is not None
+        burnt = await factor_store.burn_step(tx, finding.authenticator, finding.step)
+    return finding if burnt else replace(finding, right=False, used=True, why="another was faster")
+
+
+async def _record(
+    world: World, tx: Connection, trial: Trial, finding: Finding, result: audit_store.Result, **detail: str
+) -> None:
+    await audit_store.record(
+        tx,
+        world.row_id(),
+        world.clock.now(),
+        trial.act,
+        result,
+        trial.origin,
+        person=trial.person,
+        client=trial.client,
+        session=trial.session,
+        factor=finding.authenticator,
+        method=finding.kind,
+        **detail,
+    )
+
+
+def _over_budget(world: World, failures: Sequence[datetime], streak: int) -> DoorwardError | None:
+    if streak >= world.budget.in_a_row:
+        return SecondFactorBlocked("too many failures in a row")
+    if wait := world.budget.wait(failures, world.clock.now()):
+        return RateLimited(
+            "the person's second-factor budget is used up",
+            retry_after=wait,
+            limit=f'"second_factor.person";q={world.budget.per_5_minutes};w=300',
+        )
+    return None
+
+
+async def _examine_totp(
+    world: World, person: UUID, authenticators: Sequence[Authenticator], code: str
+) -> Finding:
+    findings = [
+        match(world, person, one, code) for one in authenticators if totp.is_code(code, one.parameters.digits)
+    ]
+    best = max(findings, key=lambda f: (f.right, f.used, f.skew is not None), default=None)
+    if best is None:
+        return Finding("totp", "no authenticator takes such a code")
+    if best.right and best.authenticator and best.step is not None:
+        # A replay from another node is refused here without a transaction; absence proves nothing.
+        replayed = await world.limits.step_was_seen(best.authenticator, best.step)
+        return (
+            replace(best, right=False, used=True, why="a replayed step, refused early") if replayed else best
+        )
+    return best

@@ -1,16 +1,15 @@
 """Step-up: a session proves again everything its person has (contract §3)."""
 
-from collections.abc import Sequence
-
 from service.domain.sign_in import Origin, with_factor
 from service.errors import DoorwardError, InvalidCredentials, InvalidRequest, InvalidToken
 from service.flows import proofs
+from service.flows import sessions as session_flow
+from service.flows.proofs import Trial
 from service.flows.sessions import Caller
 from service.stores import accounts as account_store
 from service.stores import audit as audit_store
 from service.stores import factors as factor_store
-from service.stores import sessions as session_store
-from service.stores.postgres import Connection, Undo
+from service.stores.postgres import Connection
 from service.world import World
 
 _ACT = "session:reauthentication"
@@ -38,85 +37,50 @@ async def reauthenticate(
                 await account_store.password_held(tx, key)
                 return None
             await account_store.password_failed(tx, key, now)
-            await audit_store.record(
-                tx,
-                world.row_id(),
-                now,
-                _ACT,
-                "failed",
-                origin,
-                person=person.id,
-                client=caller.client,
-                session=caller.session,
-            )
+            await _record(world, tx, caller, origin, "failed")
             return InvalidCredentials("wrong password")
 
         if refusal := await world.db.transact(judge_password):
             raise refusal
         if code is None or not person.enrolled:
-            await world.db.transact(lambda tx: _strengthen(world, tx, origin, caller, caller.amr))
+            await world.db.transact(lambda tx: _strengthen(world, tx, caller, origin))
             return
         proofs.require_budget(world, spent.failures, spent.streak)
         finding = await proofs.examine(world, person.id, spent.code_salt, code, None)
+        trial = Trial(
+            _ACT, person.id, caller.epoch, True, origin, caller.client, InvalidToken, session=caller.session
+        )
 
         async def judge_code(tx: Connection) -> DoorwardError | None:
-            nonlocal finding
-            counted = await factor_store.admit(
-                tx, person.id, world.budget, known=True, failed=not finding.right, now=now
-            )
-            if counted is None:
-                return await proofs.over_budget(world, tx, person.id, known=True)
-            if not counted.stands(caller.epoch):
-                raise Undo(InvalidToken("the person's epoch moved on"))
-            failures = counted.failures
-            if finding.right:
-                finding = await proofs.spend(tx, person.id, finding, now)
-                if not finding.right:
-                    failures = await factor_store.count_failure(tx, person.id, known=True, now=now)
-            if not finding.right:
-                await proofs.note_failure(
-                    world,
-                    tx,
-                    _ACT,
-                    person.id,
-                    finding,
-                    failures,
-                    origin,
-                    client=caller.client,
-                    session=caller.session,
-                )
-                return finding.refusal(proofs.left(world, failures), now)
-            await proofs.note_success(
-                world, tx, _ACT, person.id, finding, origin, caller.client, session=caller.session
-            )
-            if not await session_store.strengthen(
-                tx, caller.session, auth_time=now, amr=with_factor(finding.kind), epoch=caller.epoch
-            ):
-                raise Undo(InvalidToken("the session ended meanwhile"))
+            settled = await proofs.settle(world, tx, trial, finding)
+            if isinstance(settled, DoorwardError):
+                return settled
+            await proofs.accept(world, tx, trial, settled)
+            await session_flow.prove_anew(world, tx, caller, with_factor(settled.kind), caller.epoch)
             return None
 
-        refusal = await world.db.transact(judge_code)
-        if finding.right:
-            await proofs.remember(world, finding)
-        if refusal:
+        if refusal := await world.db.transact(judge_code):
             raise refusal
+        await proofs.remember(world, finding)
 
 
-async def _strengthen(
-    world: World, tx: Connection, origin: Origin, caller: Caller, amr: Sequence[str]
-) -> None:
-    now = world.clock.now()
+async def _strengthen(world: World, tx: Connection, caller: Caller, origin: Origin) -> None:
     held = await account_store.hold(tx, caller.person)
-    if not held.stands(caller.epoch) or not await session_store.strengthen(
-        tx, caller.session, auth_time=now, amr=amr, epoch=caller.epoch
-    ):
-        raise InvalidToken("the session ended meanwhile")
+    if not held.stands(caller.epoch):
+        raise InvalidToken("the person's epoch moved on")
+    await session_flow.prove_anew(world, tx, caller, caller.amr, caller.epoch)
+    await _record(world, tx, caller, origin, "ok")
+
+
+async def _record(
+    world: World, tx: Connection, caller: Caller, origin: Origin, result: audit_store.Result
+) -> None:
     await audit_store.record(
         tx,
         world.row_id(),
-        now,
+        world.clock.now(),
         _ACT,
-        "ok",
+        result,
         origin,
         person=caller.person,
         client=caller.client,

@@ -20,7 +20,7 @@ from service.keyring import BadToken, Kind
 from service.stores import audit as audit_store
 from service.stores import outbox as outbox_store
 from service.stores import sessions as session_store
-from service.stores.postgres import Connection
+from service.stores.postgres import Connection, Undo
 from service.world import World
 
 _log = structlog.get_logger()
@@ -196,6 +196,13 @@ def require_step_up(world: World, caller: Caller, *, enrolled: bool) -> None:
         seconds=world.settings.tokens.step_up_seconds,
     ):
         raise ReauthenticationRequired("the session's last full proof is too old")
+
+
+async def prove_anew(world: World, tx: Connection, caller: Caller, amr: Sequence[str], epoch: int) -> None:
+    """Write down that the session proved itself just now. Undoes the act when it has ended meanwhile."""
+    now = world.clock.now()
+    if not await session_store.strengthen(tx, caller.session, auth_time=now, amr=amr, epoch=epoch):
+        raise Undo(InvalidToken("the session ended meanwhile"))
 
 
 async def refresh(world: World, origin: Origin, text: str, client: str) -> Tokens:

@@ -3,7 +3,7 @@
 The steps never call each other. Each ends in `_go_on`, the one place that asks what is owed next.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import TypeAlias
@@ -19,9 +19,10 @@ from service.errors import (
     InvalidPreAuthToken,
     InvalidRequest,
 )
-from service.flows import proofs
+from service.flows import enrolment, proofs
 from service.flows import sessions as session_flow
-from service.flows.proofs import Codes, Enrolment
+from service.flows.enrolment import Codes, Enrolment
+from service.flows.proofs import Trial
 from service.flows.sessions import Opened, Tokens
 from service.stores import accounts as account_store
 from service.stores import audit as audit_store
@@ -29,6 +30,7 @@ from service.stores import factors as factor_store
 from service.stores import outbox as outbox_store
 from service.stores import sessions as session_store
 from service.stores import sign_in as sign_in_store
+from service.stores.accounts import Hold
 from service.stores.postgres import Connection, Undo
 from service.world import World
 
@@ -68,6 +70,14 @@ class _Next:
     codes: Codes | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class _Begun:
+    """A sign-in that has no pre-auth token yet: its client, and whether it knows the device."""
+
+    client: str
+    known: bool
+
+
 #: What a transaction decides. A refusal is raised after the commit, so that it stays counted.
 _Verdict: TypeAlias = _Next | DoorwardError
 
@@ -99,9 +109,8 @@ async def sign_in(
                 # A change acknowledged while the password was hashed ends this sign-in as well (I7).
                 return InvalidCredentials("the person's epoch moved on")
             await _record(world, tx, "account:sign_in", "ok", origin, client, person.id)
-            return await _go_on(
-                world, tx, origin, person.standing(("pwd",)), client, known=known, auth_time=now
-            )
+            begun = _Begun(client, known)
+            return await _go_on(world, tx, origin, person.standing(("pwd",)), begun, auth_time=now)
 
         outcome = _answer(world, await world.db.transact(act))
     if password_hash and world.pool.is_outdated(password_hash):
@@ -119,40 +128,21 @@ async def second_factor(
     async with world.limits.charged("second_factor.network", origin.address):
         pending = await _pending(world, token, client, Step.SECOND_FACTOR)
         proofs.require_budget(world, pending.failures, pending.streak)
-        person, now = pending.standing.person, world.clock.now()
-        finding = await proofs.examine(world, person, pending.code_salt, code, method)
+        standing, trial = pending.standing, _trial("account:second_factor", pending, origin)
+        finding = await proofs.examine(world, standing.person, pending.code_salt, code, method)
 
         async def act(tx: Connection) -> _Verdict:
-            nonlocal finding
-            counted = await factor_store.admit(
-                tx, person, world.budget, known=pending.known, failed=not finding.right, now=now
-            )
-            if counted is None:
-                return await proofs.over_budget(world, tx, person, known=pending.known)
-            # The token is claimed before the code is burnt: the loser of a race burns nothing.
-            attempts = await _take_try(world, tx, pending, stands=counted.stands, spend=finding.right)
-            failures = counted.failures
-            if finding.right:
-                finding = await proofs.spend(tx, person, finding, now)
-                if not finding.right:
-                    await sign_in_store.unspend(tx, pending.digest)
-                    failures = await factor_store.count_failure(tx, person, known=pending.known, now=now)
-            if not finding.right:
-                await proofs.note_failure(
-                    world, tx, "account:second_factor", person, finding, failures, origin, client=client
-                )
-                return finding.refusal(_tries_left(world, attempts, failures), now)
-            proved = replace(pending.standing, amr=with_factor(finding.kind))
-            step = await _go_on(world, tx, origin, proved, client, known=pending.known, auth_time=now)
-            left = await proofs.note_success(
-                world, tx, "account:second_factor", person, finding, origin, client
-            )
+            settled = await proofs.settle(world, tx, trial, finding)
+            if isinstance(settled, DoorwardError):
+                return settled
+            left = await proofs.accept(world, tx, trial, settled)
+            proved = replace(standing, amr=with_factor(settled.kind))
+            step = await _go_on(world, tx, origin, proved, pending, auth_time=world.clock.now())
             return replace(step, backup_codes_left=left)
 
-        verdict = await world.db.transact(act)
-        if finding.right:
-            await proofs.remember(world, finding)
-        return _answer(world, verdict)
+        outcome = _answer(world, await world.db.transact(act))
+        await proofs.remember(world, finding)
+        return outcome
 
 
 async def start_enrolment(world: World, origin: Origin, token: str, name: str, client: str) -> Enrolment:
@@ -166,7 +156,7 @@ async def start_enrolment(world: World, origin: Origin, token: str, name: str, c
         living = await sign_in_store.prolong(tx, pending.digest, until, life.pre_auth_attempts, now)
         if not living or not held.stands(standing.epoch):
             raise InvalidPreAuthToken("ended meanwhile")
-        return await proofs.start_enrolment(
+        return await enrolment.start(
             world, tx, standing.person, standing.email, name, _starter(pending), origin, client
         )
 
@@ -180,27 +170,18 @@ async def confirm_enrolment(
     async with world.limits.charged("second_factor.network", origin.address):
         pending = await _pending(world, token, client, Step.ENROLMENT)
         proofs.require_budget(world, pending.failures, pending.streak)
-        person, now = pending.standing.person, world.clock.now()
-        enrolling = await proofs.pending_enrolment(world, person, authenticator, _starter(pending))
-        finding = proofs.examine_pending(world, person, enrolling, code)
-        codes = await proofs.new_codes(world, pending.code_salt) if finding.right else None
+        standing, trial = pending.standing, _trial("two_factor:confirmation", pending, origin)
+        enrolling = await enrolment.pending(world, standing.person, authenticator, _starter(pending))
+        finding = enrolment.examine(world, standing.person, enrolling, code)
+        codes = await enrolment.new_codes(world, pending.code_salt) if finding.right else None
 
         async def act(tx: Connection) -> _Verdict:
-            counted = await factor_store.admit(
-                tx, person, world.budget, known=pending.known, failed=not finding.right, now=now
-            )
-            if counted is None:
-                return await proofs.over_budget(world, tx, person, known=pending.known)
-            attempts = await _take_try(world, tx, pending, stands=counted.stands, spend=finding.right)
-            if not finding.right:
-                act_name, failures = "two_factor:confirmation", counted.failures
-                await proofs.note_failure(
-                    world, tx, act_name, person, finding, failures, origin, client=client
-                )
-                return finding.refusal(_tries_left(world, attempts, failures), now)
-            epoch = await proofs.turn_on(world, tx, person, finding, codes, origin, client)
-            proved = replace(pending.standing, epoch=epoch, enrolled=True, amr=with_factor("totp"))
-            step = await _go_on(world, tx, origin, proved, client, known=pending.known, auth_time=now)
+            settled = await proofs.settle(world, tx, trial, finding)
+            if isinstance(settled, DoorwardError):
+                return settled
+            epoch = await enrolment.turn_on(world, tx, standing.person, settled, codes, origin, client)
+            proved = replace(standing, epoch=epoch, enrolled=True, amr=with_factor("totp"))
+            step = await _go_on(world, tx, origin, proved, pending, auth_time=world.clock.now())
             return replace(step, codes=codes, backup_codes_left=backup_codes.COUNT)
 
         outcome = _answer(world, await world.db.transact(act))
@@ -215,15 +196,13 @@ async def verify_email(world: World, origin: Origin, token: str, client: str) ->
 
     async def act(tx: Connection) -> _Verdict:
         held = await account_store.hold(tx, standing.person)
-        await _take_try(world, tx, pending, stands=held.stands, spend=True)
+        await _spend(world, tx, pending, held)
         if not standing.email_verified:
             await outbox_store.put_at_most(
                 tx, world.row_id(), "verify_email", standing.person, origin, now, most=policy.LETTERS_A_DAY
             )
             await _record(world, tx, "account:email_verification", "ok", origin, client, standing.person)
-        return await _go_on(
-            world, tx, origin, standing, client, known=pending.known, auth_time=pending.auth_time
-        )
+        return await _go_on(world, tx, origin, standing, pending, auth_time=pending.auth_time)
 
     return _answer(world, await world.db.transact(act))
 
@@ -236,15 +215,13 @@ async def change_password(world: World, origin: Origin, token: str, password: st
 
     async def act(tx: Connection) -> _Verdict:
         held = await account_store.hold(tx, standing.person)
-        await _take_try(world, tx, pending, stands=held.stands, spend=True)
+        await _spend(world, tx, pending, held)
         epoch = await account_store.set_password(tx, standing.person, password_hash)
         await session_store.end_all(tx, standing.person, EndReason.PASSWORD_CHANGED, now)
         await _record(world, tx, "account:password_change", "ok", origin, client, standing.person)
         await outbox_store.put(tx, world.row_id(), "password_changed", standing.person, origin, now)
         changed = replace(standing, epoch=epoch, must_change_password=False)
-        return await _go_on(
-            world, tx, origin, changed, client, known=pending.known, auth_time=pending.auth_time
-        )
+        return await _go_on(world, tx, origin, changed, pending, auth_time=pending.auth_time)
 
     return _answer(world, await world.db.transact(act))
 
@@ -254,16 +231,15 @@ async def _go_on(
     tx: Connection,
     origin: Origin,
     standing: Standing,
-    client: str,
+    begun: _Begun | Pending,
     *,
-    known: bool,
     auth_time: datetime,
 ) -> _Next:
     """Whatever is owed next: a fresh pre-auth token for it, or the session. The caller holds the
     person's row, and has seen that `standing` is of its present epoch."""
     step = next_step(standing, world.settings.two_factor.required)
     if step is Step.COMPLETE:
-        return _Next(await session_flow.open_session(world, tx, standing, client, auth_time, origin))
+        return _Next(await session_flow.open_session(world, tx, standing, begun.client, auth_time, origin))
     life, now = world.settings.tokens.pre_auth_seconds, world.clock.now()
     token = sessions.opaque(sessions.PRE_AUTH, world.entropy.token(32))
     await sign_in_store.open(
@@ -272,18 +248,18 @@ async def _go_on(
         id=world.row_id(),
         standing=standing,
         step=step,
-        client=client,
+        client=begun.client,
         auth_time=auth_time,
-        known=known,
+        known=begun.known,
         now=now,
         expires_at=now + timedelta(seconds=life),
     )
     if step is not Step.SECOND_FACTOR:
         return _Next(Owed(step, token, life))
-    spent = await factor_store.spent(tx, standing.person, known=known)
+    spent = await factor_store.spent(tx, standing.person, known=begun.known)
     codes = await factor_store.backup_set(tx, standing.person)
     methods: Sequence[Kind] = ("totp", "backup_code") if codes and codes.left else ("totp",)
-    return _Next(Owed(step, token, life, methods, _tries_left(world, 0, spent.failures)))
+    return _Next(Owed(step, token, life, methods, proofs.tries_left(world, 0, spent.failures)))
 
 
 async def _pending(world: World, token: str, client: str, step: Step) -> Pending:
@@ -302,22 +278,23 @@ async def _pending(world: World, token: str, client: str, step: Step) -> Pending
     return pending
 
 
-async def _take_try(
-    world: World, tx: Connection, pending: Pending, *, stands: Callable[[int], bool], spend: bool
-) -> int:
-    """Claim one of the token's tries; a token that is gone, or a person who moved on, undoes the act."""
-    if not stands(pending.standing.epoch):
+async def _spend(world: World, tx: Connection, pending: Pending, held: Hold) -> None:
+    """Spend a token whose step needs no code."""
+    if not held.stands(pending.standing.epoch):
         raise Undo(InvalidPreAuthToken("the person's epoch moved on"))
-    limit, now = world.settings.tokens.pre_auth_attempts, world.clock.now()
-    attempts = await sign_in_store.take_try(tx, pending.digest, spend=spend, limit=limit, now=now)
-    if attempts is None:
-        raise Undo(InvalidPreAuthToken("another was faster"))
-    return attempts
+    await proofs.take_try(world, tx, pending.digest, spend=True)
 
 
-def _tries_left(world: World, attempts: int, failures: Sequence[datetime]) -> int:
-    return policy.attempts_left(
-        attempts, world.settings.tokens.pre_auth_attempts, proofs.left(world, failures)
+def _trial(act: str, pending: Pending, origin: Origin) -> Trial:
+    return Trial(
+        act,
+        pending.standing.person,
+        pending.standing.epoch,
+        pending.known,
+        origin,
+        pending.client,
+        stale=InvalidPreAuthToken,
+        token=pending.digest,
     )
 
 

@@ -12,18 +12,18 @@ from service.errors import (
     NoAuthenticator,
     TooManyAuthenticators,
 )
-from service.flows import proofs
+from service.flows import enrolment, proofs
 from service.flows import sessions as session_flow
-from service.flows.proofs import Codes, Enrolment
+from service.flows.enrolment import Codes, Enrolment
+from service.flows.proofs import Trial
 from service.flows.sessions import Caller
 from service.stores import accounts as account_store
 from service.stores import audit as audit_store
 from service.stores import factors as factor_store
 from service.stores import outbox as outbox_store
-from service.stores import sessions as session_store
 from service.stores.accounts import Person
 from service.stores.factors import Authenticator, BackupSet
-from service.stores.postgres import Connection, Undo
+from service.stores.postgres import Connection
 from service.world import World
 
 MOST_AUTHENTICATORS = 8
@@ -70,7 +70,7 @@ async def start(world: World, origin: Origin, caller: Caller, name: str) -> Enro
         held = await account_store.hold(tx, caller.person)
         if not held.stands(caller.epoch):
             raise InvalidToken("the person's epoch moved on")
-        return await proofs.start_enrolment(
+        return await enrolment.start(
             world, tx, caller.person, known.person.email, name, _starter(caller), origin, caller.client
         )
 
@@ -79,53 +79,45 @@ async def start(world: World, origin: Origin, caller: Caller, name: str) -> Enro
 
 async def pending(world: World, caller: Caller, authenticator: UUID) -> Enrolment:
     """A pending enrolment again, for the session that started it only."""
-    found = await proofs.pending_enrolment(world, caller.person, authenticator, _starter(caller))
+    found = await enrolment.pending(world, caller.person, authenticator, _starter(caller))
     known = await overview(world, caller)
     secret = proofs.open_seed(world, caller.person, found)
-    return proofs.present(world, secret, found.id, known.person.email, found.name, found.expires_at)
+    return enrolment.present(world, secret, found.id, known.person.email, found.name, found.expires_at)
 
 
 async def confirm(world: World, origin: Origin, caller: Caller, authenticator: UUID, code: str) -> TurnedOn:
     """The first right code turns the authenticator on. The other sessions end; this one goes on as
     one of two factors."""
     async with world.limits.charged("second_factor.network", origin.address):
-        enrolling = await proofs.pending_enrolment(world, caller.person, authenticator, _starter(caller))
+        enrolling = await enrolment.pending(world, caller.person, authenticator, _starter(caller))
         known = await overview(world, caller)
         async with world.db.connection() as connection:
             spent = await factor_store.spent(connection, caller.person, known=True)
         proofs.require_budget(world, spent.failures, spent.streak)
-        finding, now = proofs.examine_pending(world, caller.person, enrolling, code), world.clock.now()
+        finding = enrolment.examine(world, caller.person, enrolling, code)
         first = not known.authenticators
-        codes = await proofs.new_codes(world, spent.code_salt) if finding.right and first else None
+        codes = await enrolment.new_codes(world, spent.code_salt) if finding.right and first else None
+
+        trial = Trial(
+            "two_factor:confirmation",
+            caller.person,
+            caller.epoch,
+            True,
+            origin,
+            caller.client,
+            # The epoch moves when another confirmation of this very person wins the race.
+            stale=EnrolmentReplaced,
+            session=caller.session,
+        )
 
         async def act(tx: Connection) -> DoorwardError | None:
-            counted = await factor_store.admit(
-                tx, caller.person, world.budget, known=True, failed=not finding.right, now=now
+            settled = await proofs.settle(world, tx, trial, finding)
+            if isinstance(settled, DoorwardError):
+                return settled
+            epoch = await enrolment.turn_on(
+                world, tx, caller.person, settled, codes, origin, caller.client, kept=caller.session
             )
-            if counted is None:
-                return await proofs.over_budget(world, tx, caller.person, known=True)
-            if not counted.stands(caller.epoch):
-                # The epoch moves when another confirmation of this very person wins the race.
-                raise Undo(EnrolmentReplaced("the person's epoch moved on"))
-            if not finding.right:
-                await proofs.note_failure(
-                    world,
-                    tx,
-                    "two_factor:confirmation",
-                    caller.person,
-                    finding,
-                    counted.failures,
-                    origin,
-                    client=caller.client,
-                    session=caller.session,
-                )
-                return finding.refusal(proofs.left(world, counted.failures), now)
-            epoch = await proofs.turn_on(
-                world, tx, caller.person, finding, codes, origin, caller.client, kept=caller.session
-            )
-            amr = with_factor("totp")
-            if not await session_store.strengthen(tx, caller.session, auth_time=now, amr=amr, epoch=epoch):
-                raise Undo(InvalidToken("the session ended meanwhile"))
+            await session_flow.prove_anew(world, tx, caller, with_factor("totp"), epoch)
             return None
 
         if refusal := await world.db.transact(act):
@@ -142,13 +134,13 @@ async def regenerate(world: World, origin: Origin, caller: Caller) -> Codes:
         raise NoAuthenticator("no authenticator")
     async with world.db.connection() as connection:
         spent = await factor_store.spent(connection, caller.person, known=True)
-    codes, now = await proofs.new_codes(world, spent.code_salt), world.clock.now()
+    codes, now = await enrolment.new_codes(world, spent.code_salt), world.clock.now()
 
     async def act(tx: Connection) -> None:
         held = await account_store.hold(tx, caller.person)
         if not held.stands(caller.epoch):
             raise InvalidToken("the person's epoch moved on")
-        await proofs.keep_codes(tx, caller.person, codes)
+        await enrolment.keep_codes(tx, caller.person, codes)
         await audit_store.record(
             tx,
             world.row_id(),

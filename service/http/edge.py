@@ -60,7 +60,7 @@ class Edge:
                 _log.info(
                     "request",
                     method=str(scope.get("method"))[:10],
-                    route=state.get("route", "unmatched"),
+                    route=scope.get("path_template", "unmatched"),
                     status=status,
                     ms=round((monotonic() - began) * 1000, 1),
                     **state.get("outcome", {}),

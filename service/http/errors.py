@@ -67,7 +67,7 @@ def _headers(fault: DoorwardError) -> dict[str, str]:
     if fault.retry_after is not None:
         headers["Retry-After"] = str(fault.retry_after)
     if isinstance(fault, RateLimited):
-        headers["RateLimit-Policy"] = str(fault.public.get("limit", '"person";q=5;w=300'))
+        headers["RateLimit-Policy"] = str(fault.public["limit"])
         name = headers["RateLimit-Policy"].partition(";")[0]
         headers["RateLimit"] = f"{name};r=0;t={fault.retry_after}"
     return headers

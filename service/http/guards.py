@@ -85,7 +85,6 @@ async def strict_json(request: Asking) -> None:
     Litestar takes JSON from any content type, and JSON lets a name stand twice; Postgres takes
     neither NUL nor half a surrogate pair.
     """
-    request.scope["state"]["route"] = request.scope["path_template"]
     if request.method not in ("POST", "PUT", "PATCH", "DELETE"):
         return
     body = await request.body()

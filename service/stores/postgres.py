@@ -114,7 +114,7 @@ class Database:
             if self._pool is None:
                 self._pool = await asyncpg.create_pool(
                     self._settings.url.get_secret_value(),
-                    min_size=0,
+                    min_size=min(2, self._settings.pool),
                     max_size=self._settings.pool,
                     connection_class=_Connection,
                     timeout=self._settings.connect_ms / 1000,

@@ -9,7 +9,7 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 
 from service.domain.sign_in import FRONTEND
 from service.errors import CATALOGUE
-from service.flows.proofs import Codes, Enrolment
+from service.flows.enrolment import Codes, Enrolment
 from service.flows.sessions import Tokens
 from service.flows.sign_in import Complete, Outcome
 from service.flows.two_factor import Overview
