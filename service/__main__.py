@@ -124,7 +124,9 @@ async def _answering(port: int, serving: "asyncio.Task[None]") -> None:
         writer.close()
         return
     if serving.done():
+        # Ended before it answered: its fault comes out here, or it was told to stop.
         serving.result()
+        return
     _refuse(f"nothing answers on port {port}; is it taken?")
 
 

@@ -1,0 +1,129 @@
+"""Sealing, digests with a purpose, the hash pool, and our tokens against an independent library."""
+
+import asyncio
+import json
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from joserfc import jwt
+from joserfc.jwk import KeySet
+
+from service import crypto
+from service.crypto import HashCost, HashPool, Sealer, SealingKey
+from service.entropy import Entropy
+from service.errors import Unavailable
+from service.keyring import BadToken, Key, Keyring, Kind, new_signing_material
+
+NOW = datetime(2026, 1, 1, tzinfo=UTC)
+OLD, NEW = SealingKey("old", b"o" * 32), SealingKey("new", b"n" * 32)
+
+
+def _signing_key(active_from: datetime = NOW) -> Key:
+    name, material = new_signing_material()
+    return Key(name, Kind.SIGN, material, NOW, active_from)
+
+
+def test_a_sealed_record_opens_in_its_place_only() -> None:
+    sealer = Sealer([NEW])
+    record = sealer.seal(b"seed", b"123456789012", "totp", "ada", "phone")
+    assert sealer.open(record, "totp", "ada", "phone") == b"seed"
+    for context in (("totp", "eve", "phone"), ("totp", "ada", "tablet"), ("key", "ada", "phone"), ("totp",)):
+        with pytest.raises(crypto.SealBroken):
+            sealer.open(record, *context)
+
+
+def test_every_changed_byte_breaks_the_seal() -> None:
+    sealer = Sealer([NEW])
+    record = sealer.seal(b"seed", b"123456789012", "totp")
+    for at in range(len(record)):
+        changed = record[:at] + bytes([record[at] ^ 1]) + record[at + 1 :]
+        with pytest.raises(crypto.SealBroken):
+            sealer.open(changed, "totp")
+
+
+def test_two_keys_open_and_the_first_seals() -> None:
+    old = Sealer([OLD]).seal(b"seed", b"123456789012", "totp")
+    both = Sealer([NEW, OLD])
+    assert both.open(old, "totp") == b"seed"
+    assert both.seal(b"seed", b"123456789012", "totp").startswith(b"new\0")
+    with pytest.raises(crypto.SealBroken, match="old"):
+        Sealer([NEW]).open(old, "totp")
+
+
+def test_a_digest_means_nothing_for_another_purpose() -> None:
+    assert crypto.digest(b"k", "refresh", b"x") != crypto.digest(b"k", "device", b"x")
+    assert len(crypto.sha256("dwp_x")) == 32
+
+
+async def test_beyond_its_bound_the_hash_pool_refuses_at_once() -> None:
+    pool = HashPool(HashCost(), threads=1, queue=1, deadline=30)
+    answers = await asyncio.gather(*(pool.hash_password("x") for _ in range(6)), return_exceptions=True)
+    refused = [answer for answer in answers if isinstance(answer, Unavailable)]
+    assert len(refused) == 4
+    assert {fault.retry_after for fault in refused} == {2}
+    assert await pool.hash_password("x")
+    pool.close()
+
+
+async def test_a_hash_that_waits_beyond_the_deadline_is_not_made() -> None:
+    pool = HashPool(HashCost(memory_kib=200_000), threads=1, queue=10, deadline=0.02)
+    answers = await asyncio.gather(*(pool.hash_password("x") for _ in range(5)), return_exceptions=True)
+    made = [answer for answer in answers if isinstance(answer, str)]
+    assert 1 <= len(made) < 5
+    assert all(isinstance(answer, str | Unavailable) for answer in answers)
+    pool.close()
+
+
+async def test_nobodys_password_is_hashed_and_never_fits() -> None:
+    pool = HashPool(HashCost(), threads=1, queue=5, deadline=30)
+    assert not await pool.verify_password(None, "nobody has this password")
+    encoded = await pool.hash_password("right")
+    assert await pool.verify_password(encoded, "right")
+    assert not await pool.verify_password(encoded, "wrong")
+    assert not await pool.verify_password("not a hash", "right")
+    assert not pool.is_outdated(encoded)
+    assert HashPool(HashCost(passes=3), threads=1, queue=1, deadline=1).is_outdated(encoded)
+    pool.close()
+
+
+def test_a_token_of_ours_verifies_with_an_independent_library() -> None:
+    ring = Keyring([_signing_key()])
+    token = ring.sign({"sub": "ada", "exp": 5}, "at+jwt", NOW)
+    keys = KeySet.import_key_set(json.loads(ring.jwks))
+    found = jwt.decode(token, keys, algorithms=["ES256"])
+    assert found.claims == {"sub": "ada", "exp": 5}
+    assert found.header["typ"] == "at+jwt"
+    assert found.header["kid"] == keys.keys[0].thumbprint()
+    assert ring.verify(token, "at+jwt") == {"sub": "ada", "exp": 5}
+
+
+def test_a_token_of_another_use_or_key_is_refused() -> None:
+    ring, other = Keyring([_signing_key()]), Keyring([_signing_key()])
+    token = ring.sign({"sub": "ada"}, "JWT", NOW)
+    with pytest.raises(BadToken):
+        ring.verify(token, "at+jwt")
+    with pytest.raises(BadToken):
+        other.verify(token, "JWT")
+    body, _, signature = token.rpartition(".")
+    for forged in (f"{body}.", body, f"{body}.{signature[:-4]}AAAA", "", "..", "a.b.c", "ü.ü.ü", token * 40):
+        with pytest.raises(BadToken):
+            ring.verify(forged, "JWT")
+
+
+def test_a_key_is_published_before_it_is_used() -> None:
+    old, new = _signing_key(), _signing_key(NOW + timedelta(hours=1))
+    ring = Keyring([old, new])
+    assert ring.active(Kind.SIGN, NOW) == old
+    assert ring.active(Kind.SIGN, NOW + timedelta(hours=1)) == new
+    assert {key["kid"] for key in json.loads(ring.jwks)["keys"]} == {old.id, new.id}
+    assert not {"d", "p", "q", "k"} & set().union(*json.loads(ring.jwks)["keys"])
+    assert Keyring([new]).active(Kind.SIGN, NOW) == new
+
+
+def test_row_identifiers_are_version_seven_and_in_order_of_birth() -> None:
+    entropy = Entropy()
+    ids = [entropy.row_id(1_700_000_000_000 + n) for n in range(100)]
+    assert ids == sorted(ids)
+    assert {(one.version, one.variant) for one in ids} == {(7, "specified in RFC 4122")}
+    assert len({entropy.row_id(5) for _ in range(1000)}) == 1000
+    assert entropy.subject().version == 4
