@@ -14,8 +14,9 @@ import click
 
 from service import __version__, embedded, logs, settings
 from service.clock import monotonic
+from service.crypto import SealBroken
 from service.entropy import Entropy
-from service.errors import CATALOGUE, ConfigError, DoorwardError
+from service.errors import CATALOGUE, ConfigError, DoorwardError, Unavailable
 from service.flows import accounts as account_flow
 from service.keyring import Kind
 from service.settings import Settings
@@ -49,6 +50,7 @@ def serve(host: str | None, port: int | None, workers: int | None) -> None:
     given = {"host": host, "port": port, "workers": workers}
     over = {name: value for name, value in given.items() if value is not None}
     found = _settings(over)
+    _run(lambda: _preflight(found))
     # The workers read their settings again, each in its own process.
     settings.export(over)
     Server(
@@ -64,6 +66,22 @@ def serve(host: str | None, port: int | None, workers: int | None) -> None:
         log_access=False,
         workers_kill_timeout=15,
     ).serve()
+
+
+async def _preflight(found: Settings) -> None:
+    """Refuse to start on a schema or keys that do not fit. A database that is away is no reason."""
+    world = make_world(found)
+    try:
+        async with world.db.connection() as connection:
+            waiting = await schema.pending(connection)  # type: ignore[arg-type]
+        if waiting:
+            raise ConfigError([f"{len(waiting)} migrations are pending: run `doorward migrate up`"])
+        await world.refresh()
+        require_keys(world)
+    except Unavailable as fault:
+        click.echo(f"starting without the database: {fault.private}", err=True)
+    finally:
+        await world.close()
 
 
 @main.command()
@@ -462,6 +480,8 @@ def _run(act: Callable[[], Awaitable[T]]) -> T:
         return asyncio.run(awaited())
     except ConfigError as fault:
         _refuse("\n".join(fault.faults))
+    except SealBroken as fault:
+        _refuse(f"encryption_keys: {fault}")
     except DoorwardError as fault:
         _refuse(f"{fault.code}: {fault.private}")
     except OSError as fault:

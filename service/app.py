@@ -91,16 +91,14 @@ def routes(world: World) -> Litestar:
 
 
 async def start(world: World) -> None:
-    """Take over time and keys. Wait for Postgres for as long as it takes, saying so: a node that comes
-    up before its database must not need a restart."""
-    while True:
-        try:
-            await world.refresh()
-            break
-        except Unavailable as fault:
-            _log.warning("postgres_away", reason=fault.private)
-            await asyncio.sleep(1)
-    require_keys(world)
+    """Take over time and keys. A node that comes up before its database says so and serves what it
+    can: it is alive, not ready, and must not need a restart."""
+    try:
+        await world.refresh()
+    except Unavailable as fault:
+        _log.warning("postgres_away", reason=fault.private)
+    else:
+        require_keys(world)
 
 
 def openapi_document() -> str:

@@ -24,6 +24,8 @@ from joserfc import jwt
 from joserfc.errors import JoseError
 from joserfc.jwk import ECKey
 
+from service.errors import Unavailable
+
 
 class Kind(StrEnum):
     SIGN = "sign"
@@ -103,8 +105,13 @@ class Keyring:
         return sorted(self._by_kind[kind], key=lambda key: key.active_from, reverse=True)
 
     def active(self, kind: Kind, now: datetime) -> Key:
-        """The newest key whose time has come. A key may be published before it is used."""
+        """The newest key whose time has come; a key may be published before it is used.
+
+        Raises Unavailable in a node that came up before its database and has read no key yet.
+        """
         keys = self.all(kind)
+        if not keys:
+            raise Unavailable(f"no {kind} key has been read yet", retry_after=2)
         return next((key for key in keys if key.active_from <= now), keys[-1])
 
     def get(self, kind: Kind, key_id: str) -> Key | None:

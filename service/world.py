@@ -50,8 +50,7 @@ class World:
 
     def index(self, purpose: str, value: str) -> bytes:
         """A look-up digest: the value cannot be read from it, nor tried out without the key."""
-        key = self.keyring.all(Kind.INDEX)[-1]
-        return crypto.digest(key.material, purpose, value.encode())
+        return crypto.digest(self.active(Kind.INDEX).material, purpose, value.encode())
 
     def active(self, kind: Kind) -> Key:
         return self.keyring.active(kind, self.clock.now())
@@ -91,10 +90,11 @@ def make_world(settings: Settings, *, clock: Clock | None = None, entropy: Entro
     )
 
 
-async def keep_current(world: World, seconds: float = 10.0) -> None:
-    """Run until cancelled: refresh the clock and the keys, and say so when they cannot be."""
+async def keep_current(world: World) -> None:
+    """Run until cancelled: refresh the clock and the keys every ten seconds, and say so when they
+    cannot be. A node that has read no keys yet asks each second, to serve as soon as it can."""
     while True:
-        await asyncio.sleep(seconds)
+        await asyncio.sleep(1 if world.keyring.missing else 10)
         try:
             await world.refresh()
         except Unavailable as fault:

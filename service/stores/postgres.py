@@ -44,7 +44,7 @@ def queries(name: str) -> Any:
     return aiosql.from_path(SQL / f"{name}.sql", "asyncpg", mandatory_parameters=False)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(eq=False)  # not frozen: whatever an exception passes through sets its traceback
 class Undo(Exception, Generic[T]):
     """Raised inside a transaction to give a verdict and leave no trace of having reached it."""
 

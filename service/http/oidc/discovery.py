@@ -5,6 +5,8 @@ import json
 from litestar import Response, get
 from litestar.datastructures import State
 
+from service.errors import Unavailable
+
 _CACHE = {"Cache-Control": "public, max-age=300"}
 
 
@@ -66,4 +68,6 @@ def _metadata(state: State) -> Response[bytes]:
     tags=["provider"],
 )
 async def jwks(state: State) -> Response[bytes]:
+    if state.world.keyring.missing:
+        raise Unavailable("no key has been read yet", retry_after=2)
     return Response(state.world.keyring.jwks, media_type="application/json", headers=_CACHE)
