@@ -127,3 +127,12 @@ def test_row_identifiers_are_version_seven_and_in_order_of_birth() -> None:
     assert {(one.version, one.variant) for one in ids} == {(7, "specified in RFC 4122")}
     assert len({entropy.row_id(5) for _ in range(1000)}) == 1000
     assert entropy.subject().version == 4
+
+
+async def test_the_hash_of_nobody_costs_what_a_real_one_costs() -> None:
+    pool = HashPool(HashCost(), threads=1, queue=5, deadline=30)
+    real = await pool.hash_password("right")
+    # The same parameters and lengths: what Argon2 does depends on nothing else.
+    assert pool._dummy.rpartition("$")[0].rpartition("$")[0] == real.rpartition("$")[0].rpartition("$")[0]
+    assert len(pool._dummy) == len(real)
+    pool.close()
