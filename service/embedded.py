@@ -114,7 +114,7 @@ class Embedded:
         return self._redis.pid if self._redis and self._redis.runs() else None
 
     def start(self) -> Servers:
-        """Start both servers side by side and wait until they answer: at first about one second, later 0.1."""
+        """Start both servers side by side and wait until they answer: at first about 1 s, later 0.1 s."""
         try:
             servers = self._enter()
             self._spawn_redis(servers)

@@ -139,7 +139,7 @@ class Keyring:
             raise BadToken("longer than any token we sign, or not ASCII")
         try:
             header = json.loads(base64.urlsafe_b64decode(token.split(".", 1)[0] + "=="))
-        except ValueError:
+        except (ValueError, RecursionError):
             raise BadToken("the header is not JSON") from None
         if not isinstance(header, dict) or set(header) != {"alg", "typ", "kid"} or header["typ"] != typ:
             raise BadToken("the header is not one of ours")

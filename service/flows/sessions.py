@@ -164,20 +164,23 @@ async def caller(world: World, token: str) -> Caller:
         raise InvalidToken(str(fault)) from None
     if claims.get("iss") != world.settings.issuer or claims.get("aud") != world.settings.issuer:
         raise InvalidToken("the token is for another audience")
-    if not isinstance(claims.get("exp"), int) or int(str(claims["exp"])) <= now.timestamp():
+    try:
+        expires_at, scope = float(str(claims["exp"])), str(claims["scope"]).split()
+        session, family = UUID(str(claims["sid"])), UUID(str(claims["grant"]))
+    except (KeyError, ValueError):
+        raise InvalidToken("a claim is missing or not of its form") from None
+    if not now.timestamp() < expires_at:
         raise InvalidToken("the token has expired")
-    session, family = UUID(str(claims["sid"])), UUID(str(claims["grant"]))
     async with world.db.connection() as connection:
         row = await session_store.bearer(connection, session, family)
     if row is None or row["ended_at"] or row["family_ended_at"] or row["disabled_at"]:
         raise InvalidToken("the session, its grant or the person has ended")
     if row["epoch"] != row["person_epoch"]:
         raise InvalidToken("the session is of an older epoch")
-    scope = str(claims["scope"]).split()
     return Caller(
         row["person_id"],
         session,
-        str(claims["client_id"]),
+        str(claims.get("client_id")),
         scope,
         row["amr"],
         row["auth_time"],

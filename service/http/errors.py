@@ -7,7 +7,7 @@ from typing import Any
 import structlog
 from litestar import Request, Response
 from litestar.datastructures import State
-from litestar.exceptions import HTTPException, ValidationException
+from litestar.exceptions import HTTPException, MethodNotAllowedException, ValidationException
 
 from service.errors import (
     DoorwardError,
@@ -51,8 +51,14 @@ def problem(request: Request[Any, Any, State], error: Exception) -> Response[byt
         json.dumps(body).encode(),
         status_code=fault.status,
         media_type="application/problem+json",
-        headers=_headers(fault),
+        headers=_headers(fault) | _allow(error),
     )
+
+
+def _allow(error: Exception) -> dict[str, str]:
+    """The methods a resource does have, which a 405 must name (RFC 9110 §15.5.6)."""
+    known = (error.headers or {}) if isinstance(error, MethodNotAllowedException) else {}
+    return {"Allow": known["allow"]} if "allow" in known else {}
 
 
 def _headers(fault: DoorwardError) -> dict[str, str]:

@@ -26,6 +26,8 @@ _AWAY = (
     OSError,
     TimeoutError,
     asyncpg.InterfaceError,
+    # The driver's protocol, out of step on a connection that is being torn down.
+    asyncpg.InternalClientError,
     asyncpg.PostgresConnectionError,
     asyncpg.OperatorInterventionError,
     asyncpg.InsufficientResourcesError,
@@ -80,6 +82,9 @@ class Database:
             connection = await pool.acquire(timeout=self._settings.acquire_ms / 1000)
             try:
                 yield connection
+            except asyncpg.InternalClientError:
+                connection.terminate()
+                raise
             finally:
                 await pool.release(connection)
 

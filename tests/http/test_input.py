@@ -1,0 +1,593 @@
+"""What may be sent, and what becomes of everything else (security K-03, K-94, K-98 … K-106)."""
+
+import gzip
+import json
+import time
+import unicodedata
+from collections.abc import AsyncIterator, Iterator, Mapping
+from typing import Any
+
+import httpx
+import pytest
+
+from service.app import routes
+from service.errors import CATALOGUE
+from service.flows import accounts as account_flow
+from service.world import World
+from tests.builders import PASSWORD, House, Person
+
+ZERO = "00000000-0000-7000-8000-000000000000"
+PRE_AUTH = "dwp_" + "A" * 43
+REFRESH = "dwr_" + "A" * 70
+#: A body of the right form for every POST route that reads one, with every field it knows.
+BODIES: Mapping[str, Mapping[str, str]] = {
+    "/v1/sign-in": {
+        "email": "nobody@example.com",
+        "password": "test-value",
+        "client_id": "doorward",
+        "device_token": "dwd_" + "A" * 75,
+    },
+    "/v1/sign-in/second-factor": {
+        "pre_auth_token": PRE_AUTH,
+        "code": "000000",
+        "method": "totp",
+        "client_id": "doorward",
+    },
+    "/v1/sign-in/enrolment": {"pre_auth_token": PRE_AUTH, "name": "Phone", "client_id": "doorward"},
+    "/v1/sign-in/enrolment/confirm": {
+        "pre_auth_token": PRE_AUTH,
+        "id": ZERO,
+        "code": "000000",
+        "client_id": "doorward",
+    },
+    "/v1/sign-in/email-verification": {"pre_auth_token": PRE_AUTH, "client_id": "doorward"},
+    "/v1/sign-in/password": {
+        "pre_auth_token": PRE_AUTH,
+        "new_password": "another long one",
+        "client_id": "doorward",
+    },
+    "/v1/tokens/refresh": {"refresh_token": REFRESH, "client_id": "doorward"},
+    "/v1/reauthentication": {"password": "not the one", "code": "000000"},
+    "/v1/me/two-factor/authenticators": {"name": "Phone"},
+    f"/v1/me/two-factor/authenticators/{ZERO}/confirm": {"code": "000000"},
+}
+#: POST routes without a body of their own.
+BODILESS = ("/v1/sign-out", "/v1/me/two-factor/backup-codes")
+OPTIONAL = {("/v1/sign-in", "device_token"), ("/v1/sign-in/second-factor", "method")} | {
+    ("/v1/reauthentication", "code")
+}
+JSON = {"content-type": "application/json"}
+
+
+def problem(answer: httpx.Response, status: int, code: str) -> dict[str, Any]:
+    """The body of a refusal, once it is proved to be the problem of this code."""
+    assert (answer.status_code, answer.headers["content-type"]) == (status, "application/problem+json"), (
+        answer.text
+    )
+    body: dict[str, Any] = answer.json()
+    error = CATALOGUE[code]
+    assert body["code"] == code, body
+    assert body["status"] == status == error.status
+    assert (body["title"], body["detail"]) == (error.title, error.detail)
+    assert body["type"] == f"http://127.0.0.1:8400/errors/{code}"
+    assert body["request_id"] == answer.headers["x-request-id"]
+    return body
+
+
+def invalid(answer: httpx.Response, *pointers: str) -> None:
+    """A 400 that points at just these fields."""
+    body = problem(answer, 400, "invalid_request")
+    found = {fault["pointer"] for fault in body["errors"]}
+    assert found == set(pointers), body
+
+
+async def bearer(house: House) -> dict[str, str]:
+    ada = await house.a_person()
+    return {"authorization": f"Bearer {(await ada.sign_in())['access_token']}"}
+
+
+def test_every_post_route_with_a_body_is_tried_here(world: World) -> None:
+    paths = routes(world).openapi_schema.to_schema()["paths"]
+    with_body = {
+        path.replace("{authenticator_id}", ZERO): operations["post"]["requestBody"]
+        for path, operations in paths.items()
+        if "requestBody" in operations.get("post", {})
+    }
+    assert set(with_body) == set(BODIES)
+    posted = {path for path, operations in paths.items() if "post" in operations}
+    assert {path.replace("{authenticator_id}", ZERO) for path in posted} == {*BODIES, *BODILESS}
+
+
+# K-03: the code
+
+#: What is sent as `code` (ABSENT: nothing), whether it is shaped like a code, and the answer's status.
+ABSENT = object()
+CODES: list[tuple[object, int]] = [
+    ("", 0),
+    (ABSENT, 0),
+    (None, 0),
+    ([], 0),
+    (["000000"], 0),
+    ({}, 0),
+    ({"$ne": ""}, 0),
+    (True, 0),
+    (False, 0),
+    (0, 0),
+    (123456, 0),
+    (123456.0, 0),
+    (-1, 0),
+    ("000000", 1),
+    ("0", 0),
+    ("00000", 0),
+    ("0000000", 0),
+    ("000000000", 0),
+    ("9" * 64, 0),
+    ("9" * 65, 0),
+    ("9" * 5000, 0),
+    ("１２３４５６", 0),
+    ("١٢٣٤٥٦", 0),
+    ("१२३४५६", 0),
+    ("²³¹²³¹", 0),
+    (" 000000", 0),
+    ("000000\n", 0),
+    ("000 000", 0),
+    ("000-000", 0),
+    ("0x1e24", 0),
+    ("+00000", 0),
+    ("1e5000", 0),
+    ("000000\u200d", 0),
+    ("%", 0),
+    ("' OR 1=1 --", 0),
+    ("K7QM-2XRT-9FHD", 1),
+    ("k7qm 2xrt 9fhd", 1),
+    ("000000000000", 1),
+    ("K7QM-2XRT-9FHU", 0),
+    ("K7QM-2XRT-9FHＤ", 0),
+]
+
+
+@pytest.mark.case("K-03")
+async def test_no_strange_code_is_accepted_and_only_one_in_code_shape_is_counted(house: House) -> None:
+    ada = await house.a_person().with_totp()
+    near = {ada.code(steps) for steps in range(-25, 4)}
+    for code, counted in CODES:
+        token = await ada.pre_auth()
+        shown = "ABSENT" if code is ABSENT else repr(code)[:40]
+        assert str(code) not in near, "drawn by chance: run again"
+        body = {"pre_auth_token": token} | ({} if code is ABSENT else {"code": code})
+        answer = await ada.post("/v1/sign-in/second-factor", body)
+        if counted:
+            assert problem(answer, 401, "invalid_code")["attempts_left"] == 4, shown
+        else:
+            assert answer.status_code == 400, (shown, answer.text)
+            invalid(answer, "/code")
+        row = (
+            await house.rows(
+                "SELECT stranger_failures, stranger_streak, known_failures FROM person WHERE id = $1", ada.id
+            )
+        )[0]
+        assert (len(row["stranger_failures"]), row["known_failures"]) == (counted, []), shown
+        tries = await house.value("SELECT max(attempts) FROM pre_auth WHERE consumed_at IS NULL")
+        assert tries == counted, shown
+        await house.rows("UPDATE person SET stranger_failures = '{}', stranger_streak = 0")
+        await house.rows("DELETE FROM pre_auth")
+    assert await house.value("SELECT count(*) FROM session") == 0
+    # After all of them the right code still works.
+    assert (await ada.verify(await ada.pre_auth(), ada.code())).status_code == 200
+
+
+@pytest.mark.case("K-03")
+async def test_a_right_code_in_other_digits_or_spacing_is_no_code(house: House) -> None:
+    ada = await house.a_person().with_totp()
+    token = await ada.pre_auth()
+    code = ada.code()
+    for zero in ("０", "٠", "०"):
+        invalid(await ada.verify(token, "".join(chr(ord(zero) + int(digit)) for digit in code)), "/code")
+    for spaced in (f" {code}", f"{code} ", f"{code[:3]} {code[3:]}", f"{code}\u200b", f"0{code}"):
+        invalid(await ada.verify(token, spaced), "/code")
+    invalid(await ada.verify(token, int(code) + 1_000_000), "/code")  # type: ignore[arg-type]
+    invalid(await ada.verify(token, code, method="backup_code"), "/code")
+    invalid(await ada.verify(token, ada.codes[0], method="totp"), "/code")
+    assert await house.value("SELECT stranger_failures FROM person WHERE id = $1", ada.id) == []
+    assert (await ada.verify(token, code)).status_code == 200
+
+
+@pytest.mark.case("K-106")
+async def test_a_huge_code_costs_nothing_and_is_not_counted(house: House) -> None:
+    ada = await house.a_person().with_totp()
+    token = await ada.pre_auth()
+    for filling in ("1", "K7QM-2XRT-9FHD ", "ﷺ"):
+        began = time.perf_counter()
+        problem(await ada.verify(token, filling * (1_000_000 // len(filling))), 413, "payload_too_large")
+        for length in (64 // len(filling) + 1, 2000 // len(filling)):
+            invalid(await ada.verify(token, filling * length), "/code")
+        assert time.perf_counter() - began < 2
+    assert await house.value("SELECT stranger_failures FROM person WHERE id = $1", ada.id) == []
+    assert (await ada.verify(token, ada.code())).status_code == 200
+
+
+# K-98: what is no text
+
+#: As they stand in JSON: NUL, halves of surrogate pairs, and bytes that are no UTF-8.
+NOT_TEXT = [
+    rb"\u0000",
+    rb"\ud800",
+    rb"\udfff",
+    rb"\udc00\ud800",
+    b"\xff",
+    b"\xc0\xa7",
+    b"\xed\xa0\x80",
+    b"\x00",
+]
+
+
+@pytest.mark.case("K-98")
+@pytest.mark.parametrize("path", BODIES)
+async def test_what_is_no_text_is_refused_in_every_string_field(house: House, path: str) -> None:
+    headers = JSON | await bearer(house)
+    for field in BODIES[path]:
+        for hostile in NOT_TEXT:
+            for value in (b"MARK", b"xMARK", b"MARKx", b"xx MARK xx"):
+                sent = json.dumps({**BODIES[path], field: value.decode()}).encode().replace(b"MARK", hostile)
+                answer = await house.client.post(path, content=sent, headers=headers)
+                problem(answer, 400, "invalid_request")
+    for hostile in NOT_TEXT:
+        sent = json.dumps({**BODIES[path], "MARK": 1}).encode().replace(b"MARK", hostile)
+        problem(await house.client.post(path, content=sent, headers=headers), 400, "invalid_request")
+
+
+@pytest.mark.case("K-98")
+@pytest.mark.parametrize("path", BODILESS)
+async def test_a_route_without_a_body_refuses_what_is_no_text_too(house: House, path: str) -> None:
+    headers = JSON | await bearer(house)
+    for hostile in NOT_TEXT:
+        answer = await house.client.post(path, content=b'{"x": "%s"}' % hostile, headers=headers)
+        problem(answer, 400, "invalid_request")
+    assert (await house.client.get("/v1/me", headers=headers)).status_code == 200
+
+
+HOSTILE = [
+    b"\x00",
+    b"a\x00b",
+    b"\xff\xfe",
+    b"\xc0\xa7",
+    b"\xed\xa0\x80",
+    b"%00%ff%c0%a7",
+    b"\\ud800",
+    b"\x1b[31m",
+]
+HOSTILE += [b"x" * 9000, b"a\r\nset-cookie: x=y"]
+
+
+@pytest.mark.case("K-98")
+@pytest.mark.parametrize("name", ["x-request-id", "user-agent", "x-forwarded-for", "authorization", "cookie"])
+async def test_no_bytes_in_a_header_are_a_fault_of_ours(house: House, name: str) -> None:
+    ada = await house.a_person()
+    token = (await ada.sign_in())["access_token"].encode()
+    for number, hostile in enumerate(HOSTILE):
+        headers = [(name.encode(), hostile)]
+        body = {"email": f"nobody{number}@example.com", "password": "test-value"}
+        wrong = await house.client.post("/v1/sign-in", json=body, headers=headers)
+        problem(wrong, 401, "invalid_credentials")
+        assert "set-cookie" not in wrong.headers
+        assert wrong.headers["x-request-id"].encode() != hostile
+        right = await house.client.post(
+            "/v1/sign-in", json={"email": ada.email, "password": ada.password}, headers=headers
+        )
+        assert right.status_code == 200, right.text
+        if name == "authorization":
+            for value in (hostile, b"Bearer " + hostile, b"Bearer " + token + hostile):
+                answer = await house.client.get("/v1/me", headers=[(b"authorization", value)])
+                problem(answer, 401, "invalid_token")
+        else:
+            known = [*headers, (b"authorization", b"Bearer " + token)]
+            assert (await house.client.get("/v1/me", headers=known)).status_code == 200
+    browsers = await house.rows("SELECT browser, request_id FROM audit_event WHERE address IS NOT NULL")
+    assert len(browsers) > len(HOSTILE)
+    assert all(row["browser"].isprintable() and len(row["browser"]) <= 300 for row in browsers)
+    assert all(row["request_id"].isascii() and len(row["request_id"]) <= 64 for row in browsers)
+
+
+@pytest.mark.case("K-98")
+async def test_no_bytes_in_a_path_or_query_are_a_fault_of_ours(house: House) -> None:
+    headers = await bearer(house)
+    for part in ("%00", "%ff", "%c0%a7", "%ed%a0%80", "%", "%zz", "%2e%2e%2f", "a%0d%0ab", "x" * 5000):
+        assert (await house.client.get(f"/v1/me?{part}={part}", headers=headers)).status_code == 200
+        for path in (f"/{part}", f"/errors/{part}", f"/v1/me/two-factor/authenticators/{part}"):
+            answer = await house.client.get(path, headers=headers)
+            assert 400 <= answer.status_code < 500, (path, answer.text)
+            assert answer.json()["request_id"] == answer.headers["x-request-id"]
+
+
+@pytest.mark.case("K-98")
+@pytest.mark.parametrize("path", BODIES)
+async def test_a_field_of_another_type_is_refused_by_its_pointer(house: House, path: str) -> None:
+    headers = await bearer(house)
+    for field in BODIES[path]:
+        for value in (None, True, 0, 1.5, 10**30, [], {}, ["x"], {"x": "y"}):
+            if value is None and (path, field) in OPTIONAL:
+                continue
+            answer = await house.client.post(path, json={**BODIES[path], field: value}, headers=headers)
+            invalid(answer, f"/{field}")
+
+
+# K-103: sizes, types, forms
+
+GOOD = json.dumps(BODIES["/v1/sign-in"]).encode()
+
+
+def bodies_refused() -> Iterator[tuple[str, bytes]]:
+    yield "empty", b""
+    yield "white space", b"  \n"
+    yield "an array", b"[" + GOOD + b"]"
+    yield "an empty array", b"[]"
+    yield "a number", b"1"
+    yield "a text", b'"x"'
+    yield "null", b"null"
+    yield "true", b"true"
+    yield "NaN", b'{"email": NaN}'
+    yield "Infinity", b'{"email": Infinity}'
+    yield "-Infinity", b'{"email": -Infinity}'
+    yield "NaN in an unknown field", GOOD[:-1] + b', "x": NaN}'
+    yield "1e999", b'{"email": 1e999}'
+    yield "a huge number", b'{"email": ' + b"9" * 9000 + b"}"
+    yield "a BOM", b"\xef\xbb\xbf" + GOOD
+    yield "UTF-16", GOOD.decode().encode("utf-16")
+    yield "UTF-32", GOOD.decode().encode("utf-32-le")
+    yield "cut off", GOOD[:-1]
+    yield "two objects", GOOD + GOOD
+    yield "a trailing comma", GOOD[:-1] + b",}"
+    yield "a comment", GOOD + b"// x"
+    yield "single quotes", GOOD.replace(b'"', b"'")
+    yield "a control character", GOOD.replace(b"nobody", b"no\nbody")
+    yield "deep arrays", b'{"email": ' + b"[" * 7000 + b"]" * 7000 + b"}"
+    yield "deep objects", b'{"a":' * 2000 + b"1" + b"}" * 2000
+    yield "unclosed arrays", b"[" * 16_000
+    yield "ten deep", b'{"email": ' + b"[" * 10 + b"]" * 10 + b"}"
+    yield "a huge array", b'{"email": [' + b"0," * 7000 + b"0]}"
+    yield "many names", b"{" + b",".join(b'"n%d":0' % n for n in range(1300)) + b"}"
+    yield "a name twice", GOOD[:-1] + b', "email": "other@example.com"}'
+    yield "a name twice, equal", GOOD[:-1] + b', "client_id": "doorward"}'
+    yield "a name twice, escaped", GOOD[:-1] + rb', "\u0065mail": "other@example.com"}'
+    yield "a name twice, within", GOOD[:-1] + b', "x": {"a": 1, "a": 2}}'
+    yield "a name in another case", GOOD.replace(b'"email"', b'"Email"')
+
+
+@pytest.mark.case("K-103")
+@pytest.mark.parametrize("path", ["/v1/sign-in", "/v1/reauthentication"])
+async def test_a_body_that_two_readers_could_read_differently_is_refused(house: House, path: str) -> None:
+    headers = JSON | await bearer(house)
+    for name, body in bodies_refused():
+        began = time.perf_counter()
+        answer = await house.client.post(path, content=body, headers=headers)
+        assert answer.status_code == 400, (name, answer.text)
+        problem(answer, 400, "invalid_request")
+        assert time.perf_counter() - began < 2, name
+    assert await house.value("SELECT count(*) FROM audit_event WHERE result = 'failed'") == 0
+
+
+@pytest.mark.case("K-103")
+@pytest.mark.parametrize("path", [*BODIES, *BODILESS])
+async def test_a_body_over_16_kib_is_refused_at_every_door(house: House, path: str) -> None:
+    headers = JSON | await bearer(house)
+    padded = json.dumps(BODIES.get(path, {})).encode()
+    at_the_limit = padded + b" " * (16 * 1024 - len(padded))
+    assert (
+        await house.client.post("/v1/sign-in", content=GOOD.ljust(16 * 1024), headers=JSON)
+    ).status_code == 401
+    for body in (at_the_limit + b" ", b"x" * 20_000, b"[" * 20_000, b"x" * 5_000_000):
+        problem(await house.client.post(path, content=body, headers=headers), 413, "payload_too_large")
+
+
+@pytest.mark.case("K-103")
+async def test_a_body_that_never_ends_is_cut_off(house: House) -> None:
+    given = 0
+
+    async def endless() -> AsyncIterator[bytes]:
+        nonlocal given
+        while given < 10_000:
+            given += 1
+            yield b" " * 1024
+
+    answer = await house.client.post("/v1/sign-in", content=endless(), headers=JSON)
+    problem(answer, 413, "payload_too_large")
+    assert given <= 32
+
+    async def short() -> AsyncIterator[bytes]:
+        for at in range(len(GOOD)):
+            yield GOOD[at : at + 1]
+
+    problem(await house.client.post("/v1/sign-in", content=short(), headers=JSON), 401, "invalid_credentials")
+
+
+@pytest.mark.case("K-103")
+async def test_a_false_content_length_is_no_way_around_the_limit(house: House) -> None:
+    headers = JSON | {"content-length": "10"}
+    answer = await house.client.post("/v1/sign-in", content=b"x" * 200_000, headers=headers)
+    assert answer.status_code in (400, 413)
+    for length in ("-1", "abc", "1e3", "99999999999999999999"):
+        answer = await house.client.post(
+            "/v1/sign-in", content=GOOD, headers=JSON | {"content-length": length}
+        )
+        assert 400 <= answer.status_code < 500, (length, answer.text)
+
+
+@pytest.mark.case("K-103")
+@pytest.mark.parametrize("path", [*BODIES, *BODILESS])
+async def test_only_unencoded_json_in_utf_8_is_read(house: House, path: str) -> None:
+    known = await bearer(house)
+    body = json.dumps(BODIES.get(path, {})).encode()
+    types = [
+        "text/plain",
+        "text/json",
+        "application/x-www-form-urlencoded",
+        "multipart/form-data; boundary=x",
+        "application/x-msgpack",
+        "application/json; charset=utf-16",
+        "application/json; charset=latin-1",
+        "application/jsonp",
+        "application/json, text/plain",
+        "application/problem+json",
+        "",
+    ]
+    for kind in types:
+        answer = await house.client.post(path, content=body, headers=known | {"content-type": kind})
+        problem(answer, 415, "unsupported_media_type")
+    problem(await house.client.post(path, content=body, headers=known), 415, "unsupported_media_type")
+    for encoding in ("gzip", "GZIP", "deflate", "br", "gzip, gzip", "x"):
+        answer = await house.client.post(
+            path, content=gzip.compress(body), headers=JSON | known | {"content-encoding": encoding}
+        )
+        problem(answer, 415, "unsupported_media_type")
+    assert (await house.client.get("/v1/me", headers=known)).status_code == 200
+    for kind in ("application/json; charset=utf-8", 'Application/JSON;charset="UTF-8"'):
+        answer = await house.client.post("/v1/sign-in", content=GOOD, headers={"content-type": kind})
+        problem(answer, 401, "invalid_credentials")
+
+
+@pytest.mark.case("K-103")
+async def test_a_form_bomb_is_not_parsed(house: House) -> None:
+    parts = b"".join(
+        b'--x\r\ncontent-disposition: form-data; name="a%d"\r\n\r\n1\r\n' % n for n in range(250)
+    )
+    for kind, body in (
+        ("multipart/form-data; boundary=x", parts + b"--x--\r\n"),
+        ("application/x-www-form-urlencoded", b"&".join(b"a%d=1" % n for n in range(2000))),
+    ):
+        answer = await house.client.post("/v1/sign-in", content=body, headers={"content-type": kind})
+        problem(answer, 415, "unsupported_media_type")
+
+
+# K-94: fields that are not theirs to set
+
+MORE = {
+    "role": "admin",
+    "roles": ["admin"],
+    "is_admin": True,
+    "totp_enabled": False,
+    "two_factor_required": False,
+    "email_verified": True,
+    "password_hash": "$argon2id$v=19$m=8,t=1,p=1$c2FsdHNhbHQ$AAAA",
+    "epoch": 0,
+    "person_id": ZERO,
+    "amr": ["pwd", "otp", "mfa"],
+    "scope": "openid account admin",
+    "__proto__": {"is_admin": True},
+}
+
+
+@pytest.mark.case("K-94")
+@pytest.mark.parametrize("path", BODIES)
+async def test_a_field_that_is_not_theirs_to_set_is_refused_and_sets_nothing(house: House, path: str) -> None:
+    ada = await house.a_person()
+    token = (await ada.sign_in())["access_token"]
+    tables = ("person", "authenticator", "session", "refresh_family", "pre_auth", "audit_event", "outbox")
+
+    async def state() -> list[list[tuple[Any, ...]]]:
+        return [[tuple(row) for row in await house.rows(f"SELECT * FROM {table}")] for table in tables]
+
+    own = {"email": ada.email, "password": PASSWORD}
+    body = {name: own.get(name, value) for name, value in BODIES[path].items()}
+    before = await state()
+    answer = await ada.post(path, body | MORE, bearer=token)
+    invalid(answer, *(f"/{name}" for name in MORE))
+    assert "argon2id" not in answer.text
+    for name, value in MORE.items():
+        invalid(await ada.post(path, body | {name: value}, bearer=token), f"/{name}")
+    assert await state() == before
+
+
+@pytest.mark.case("K-94")
+async def test_extra_fields_raise_nobody_even_where_no_body_is_read(house: House) -> None:
+    ada = await house.a_person().with_totp()
+    token = (await ada.sign_in())["access_token"]
+    before = [tuple(row) for row in await house.rows("SELECT * FROM person")]
+    for path in ("/v1/me/two-factor/backup-codes", "/v1/sign-out"):
+        assert (await ada.post(path, MORE, bearer=token)).status_code in (200, 204, 400)
+    assert [tuple(row) for row in await house.rows("SELECT * FROM person")] == before
+
+
+# K-100, K-101: passwords
+
+
+async def with_password(house: House, password: str, address: str) -> Person:
+    email = f"{address}@example.com"
+    made = await account_flow.create(house.world, email, password)
+    return Person(house.world, house.client, email, made, password=password)
+
+
+async def opens(person: Person, password: str) -> bool:
+    answer = await person.post("/v1/sign-in", {"email": person.email, "password": password})
+    if answer.status_code != 200:
+        problem(answer, 401, "invalid_credentials")
+    return answer.status_code == 200
+
+
+@pytest.mark.case("K-100")
+async def test_long_passwords_that_differ_at_their_end_differ(house: House) -> None:
+    for number, length in enumerate((73, 128)):
+        stem = ("correct horse battery staple " * 5)[: length - 1]
+        ada = await with_password(house, stem + "1", f"long{number}")
+        assert not await opens(ada, stem + "2")
+        assert not await opens(ada, stem)
+        assert not await opens(ada, stem[:72])
+        assert await opens(ada, stem + "1")
+    many_bytes = "🐎" * 127
+    bob = await with_password(house, many_bytes + "a", "bytes")
+    assert not await opens(bob, many_bytes + "b")
+    assert await opens(bob, many_bytes + "a")
+
+
+@pytest.mark.case("K-100")
+async def test_a_password_over_128_characters_is_refused_and_never_cut(house: House) -> None:
+    longest = ("correct horse battery staple " * 5)[:128]
+    ada = await with_password(house, longest, "longest")
+    for more in ("x", " ", "x" * 300, "x" * 10_000):
+        answer = await ada.post("/v1/sign-in", {"email": ada.email, "password": longest + more})
+        invalid(answer, "/password")
+    assert await opens(ada, longest)
+    # One code point may become many in the normal form: it is that which is measured.
+    answer = await ada.post("/v1/sign-in", {"email": ada.email, "password": "ﷺ" * 20})
+    invalid(answer, "/password")
+
+    bob = await house.a_person().who_must_change_their_password()
+    token = await bob.pre_auth()
+
+    async def change(to: str) -> httpx.Response:
+        return await bob.post("/v1/sign-in/password", {"pre_auth_token": token, "new_password": to})
+
+    for wrong in (longest + "x", longest + "x" * 500, "short", "", "ﷺ" * 20):
+        invalid(await change(wrong), "/new_password")
+    assert await opens(bob, PASSWORD)
+    assert (await change(longest)).status_code == 200
+    assert await opens(bob, longest)
+    assert not await opens(bob, PASSWORD)
+
+
+@pytest.mark.case("K-101")
+async def test_the_forms_of_one_password_are_one_password(house: House) -> None:
+    text = "Åse's ﬁne café Ω ½ 한글"
+    forms = {unicodedata.normalize(form, text) for form in ("NFC", "NFD", "NFKC", "NFKD")} | {text}
+    assert len(forms) >= 4
+    for number, kept in enumerate(sorted(forms)):
+        ada = await with_password(house, kept, f"form{number}")
+        for sent in sorted(forms):
+            assert await opens(ada, sent), (kept, sent)
+    # The same rule where a password is changed.
+    bob = await house.a_person().who_must_change_their_password()
+    body = {"pre_auth_token": await bob.pre_auth(), "new_password": unicodedata.normalize("NFD", text)}
+    assert (await bob.post("/v1/sign-in/password", body)).status_code == 200
+    bearer = (await bob.post("/v1/sign-in", {"email": bob.email, "password": text})).json()["access_token"]
+    sent = unicodedata.normalize("NFKC", text)
+    assert (await bob.post("/v1/reauthentication", {"password": sent}, bearer=bearer)).status_code == 200
+
+
+@pytest.mark.case("K-101")
+async def test_joiners_spaces_and_case_are_significant(house: House) -> None:
+    kept = " Family \N{MAN}\N{ZERO WIDTH JOINER}\N{WOMAN} of two "
+    ada = await with_password(house, kept, "joiner")
+    for sent in (kept.strip(), kept[1:], kept[:-1], kept.replace("\u200d", ""), kept.lower(), kept.upper()):
+        house.clock.advance(60)
+        assert not await opens(ada, sent), sent
+    house.clock.advance(60)
+    assert await opens(ada, kept)

@@ -1,0 +1,132 @@
+"""Every named query, prepared against the migrated database, and the plans of those in a sign-in's way."""
+
+import re
+from collections.abc import Iterator
+from typing import Any
+from uuid import UUID
+
+import pytest
+
+from service.stores.postgres import SQL, queries
+from service.world import World
+
+#: What a sign-in, a refresh or a bearer token waits for, and the tables that must be read by index.
+HOT = {
+    ("accounts", "person_by_email"),
+    ("accounts", "person_by_id"),
+    ("accounts", "hold_person"),
+    ("factors", "authenticators"),
+    ("factors", "pending_authenticator"),
+    ("factors", "burn_step"),
+    ("factors", "admit_second_factor"),
+    ("factors", "second_factor_budget"),
+    ("factors", "backup_code_by_digest"),
+    ("factors", "backup_codes_left"),
+    ("factors", "spend_backup_code"),
+    ("sign_in", "pending_sign_in"),
+    ("sign_in", "try_pre_auth"),
+    ("sessions", "family"),
+    ("sessions", "rotate_family"),
+    ("sessions", "bearer"),
+    ("sessions", "end_session"),
+    ("sessions", "end_families_of_session"),
+    ("outbox", "put_at_most"),
+}
+
+
+def every_query() -> Iterator[tuple[str, str]]:
+    for file in sorted(SQL.glob("*.sql")):
+        # aiosql lists a row-returning query a second time, as a cursor.
+        known = queries(file.stem).available_queries
+        yield from ((file.stem, name) for name in known if not name.endswith("_cursor"))
+
+
+def text_of(file: str, name: str) -> str:
+    """The statement with Postgres's own placeholders."""
+    text: str = getattr(queries(file), name).sql
+    return text
+
+
+def test_each_name_in_the_files_is_a_query_that_is_prepared_here() -> None:
+    written = [
+        (file.stem, name)
+        for file in sorted(SQL.glob("*.sql"))
+        for name in re.findall(r"^-- name: (\w+)", file.read_text(), re.MULTILINE)
+    ]
+    assert sorted(written) == sorted(every_query())
+    assert len(written) > 40
+    assert set(written) >= HOT
+
+
+@pytest.mark.parametrize(("file", "name"), list(every_query()))
+async def test_a_query_fits_the_migrated_database(world: World, file: str, name: str) -> None:
+    text = text_of(file, name)
+    async with world.db.connection() as connection:
+        prepared = await connection.prepare(text)
+        placeholders = {int(number) for number in re.findall(r"\$(\d+)", text)}
+        assert placeholders == set(range(1, len(prepared.get_parameters()) + 1))
+
+
+@pytest.fixture
+async def populated(world: World) -> World:
+    """Two thousand people with all that people have, and what the planner must know of them."""
+    filling = """
+    INSERT INTO person (id, sub, email, code_salt, created_at)
+      SELECT gen_random_uuid(), gen_random_uuid(), 'person' || n || '@example.com',
+        decode(md5(n::text), 'hex'), now() FROM generate_series(1, 2000) n;
+    INSERT INTO authenticator (id, person_id, name, created_at, started_by, expires_at, confirmed_at)
+      SELECT gen_random_uuid(), id, 'Phone', now(), 'session:x', now(), now() FROM person;
+    INSERT INTO backup_set (id, person_id, created_at) SELECT gen_random_uuid(), id, now() FROM person;
+    INSERT INTO backup_code (set_id, ordinal, person_id, digest, pepper_id)
+      SELECT s.id, n, s.person_id, decode(md5(s.id::text || n), 'hex'), 'x'
+      FROM backup_set s, generate_series(1, 5) n;
+    INSERT INTO pre_auth (digest, id, person_id, client_id, step, epoch, amr, auth_time, known,
+        created_at, expires_at)
+      SELECT sha256(id::text::bytea), gen_random_uuid(), id, 'doorward', 'second_factor', 0, '{pwd}', now(),
+        false, now(), now() + interval '5 minutes' FROM person;
+    INSERT INTO session (id, person_id, epoch, amr, auth_time, address, browser, created_at)
+      SELECT gen_random_uuid(), id, 0, '{pwd}', now(), '192.0.2.1', '', now() FROM person;
+    INSERT INTO refresh_family (id, session_id, person_id, client_id, scope, salt, key_id, last_address,
+        last_browser, created_at, idle_at, absolute_at)
+      SELECT gen_random_uuid(), id, person_id, 'doorward', '', '', 'x', '192.0.2.1', '', now(), now(),
+        now() FROM session;
+    INSERT INTO outbox (id, kind, person_id, recipient, created_at)
+      SELECT gen_random_uuid(), 'verify_email', id, email, now() FROM person;
+    ANALYZE;
+    """
+    async with world.db.connection() as connection:
+        await connection.execute(filling)
+    return world
+
+
+@pytest.mark.parametrize(("file", "name"), sorted(HOT))
+async def test_a_query_in_the_way_of_a_sign_in_reads_no_table_whole(
+    populated: World, file: str, name: str
+) -> None:
+    text = text_of(file, name)
+    async with populated.db.connection() as connection:
+        prepared = await connection.prepare(text)
+        kinds = [parameter.name for parameter in prepared.get_parameters()]
+        # The generic plan: what a prepared statement settles on, whatever the values are.
+        async with connection.transaction():
+            await connection.execute("SET LOCAL plan_cache_mode = force_generic_plan")
+            values = ", ".join(["NULL"] * len(kinds))
+            await connection.execute(f"PREPARE asked AS {text}")
+            lines = await connection.fetch(f"EXPLAIN EXECUTE asked{f'({values})' if values else ''}")
+            await connection.execute("DEALLOCATE asked")
+    plan = "\n".join(row[0] for row in lines)
+    assert "Seq Scan" not in plan, plan
+    assert "Index" in plan, plan
+
+
+async def test_the_planner_would_read_a_table_whole_where_no_index_serves(populated: World) -> None:
+    """The test above can fail: the same tables without their indexes give sequential scans."""
+    async with populated.db.connection() as connection:
+        transaction = connection.transaction()
+        await transaction.start()
+        await connection.execute("DROP INDEX backup_code_of_person; DROP INDEX authenticator_of_person")
+        for file, name in (("factors", "backup_code_by_digest"), ("factors", "authenticators")):
+            values: list[Any] = [UUID(int=1), [b"x"]][: 2 if "digest" in name else 1]
+            lines = await connection.fetch(f"EXPLAIN {text_of(file, name)}", *values)
+            assert "Seq Scan" in "\n".join(row[0] for row in lines)
+        await transaction.rollback()
