@@ -6,12 +6,13 @@ leak from it.
 
 import logging
 import sys
+from typing import TextIO
 
 import structlog
 
 
-def configure(level: str) -> None:
-    """Set up structlog, and send what libraries log the same way from warnings on.
+def configure(level: str, stream: TextIO | None = None) -> None:
+    """Set up structlog on `stream` (standard output); libraries log the same way, from warnings on.
 
     Libraries stay at `warning` whatever our level is: some log tokens and statements at debug.
     """
@@ -24,10 +25,10 @@ def configure(level: str) -> None:
     structlog.configure(
         processors=[*chain, structlog.processors.JSONRenderer()],
         wrapper_class=structlog.make_filtering_bound_logger(level),
-        logger_factory=structlog.WriteLoggerFactory(sys.stdout),
+        logger_factory=structlog.WriteLoggerFactory(stream or sys.stdout),
         cache_logger_on_first_use=False,
     )
-    handler = logging.StreamHandler(sys.stdout)
+    handler = logging.StreamHandler(stream or sys.stdout)
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
             foreign_pre_chain=chain,

@@ -1,0 +1,94 @@
+"""A flood of sign-ins costs a bounded number of hashes, and nobody else waits behind it (F-19, K-105)."""
+
+import asyncio
+import statistics
+from collections import Counter
+from collections.abc import AsyncIterator
+from time import monotonic
+
+import httpx
+import pytest
+
+from tests.faults.conftest import FIGURES, Rig, in_turn, until
+
+pytestmark = pytest.mark.fault
+
+
+@pytest.fixture(scope="module")
+async def rig(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Rig]:
+    async with Rig(tmp_path_factory.mktemp("overload"), 1).opened() as made:
+        yield made
+
+
+@pytest.mark.case("K-105")
+@pytest.mark.case("F-19")
+async def test_a_flood_of_sign_ins_is_refused_in_order_and_others_do_not_wait(rig: Rig) -> None:
+    ada = await rig.house.a_person()
+    refresh = (await ada.sign_in())["refresh_token"]
+
+    async def flood(number: int) -> httpx.Response:
+        body = {"email": f"nobody{number}@example.com", "password": "x" * (1 + number % 128)}
+        return await ada.post("/v1/sign-in", body, **{"x-forwarded-for": f"192.0.{number // 20}.2"})
+
+    done = asyncio.Event()
+    waited: list[float] = []
+
+    async def others() -> None:
+        nonlocal refresh
+        while not done.is_set():
+            began = monotonic()
+            assert (await rig.client.get("/oauth2/jwks")).status_code == 200
+            waited.append(monotonic() - began)
+            began = monotonic()
+            renewed = await ada.refresh(refresh)
+            assert renewed.status_code == 200, renewed.text
+            refresh = renewed.json()["refresh_token"]
+            waited.append(monotonic() - began)
+
+    beside = asyncio.create_task(others())
+    answers = await in_turn(200, 200, flood)
+    done.set()
+    await beside
+    statuses = Counter(answer.status_code for answer in answers)
+    assert set(statuses) <= {401, 429, 503}, statuses
+    assert statuses[401] > 0
+    assert statuses[503] > 0
+    for answer in answers:
+        if answer.status_code == 503:
+            assert answer.json()["code"] == "temporarily_unavailable"
+            assert int(answer.headers["retry-after"]) >= 1
+    memory = max(process.memory_info().rss for process in rig.processes()) / 1e6
+    p99 = statistics.quantiles(waited, n=100)[98] if len(waited) > 1 else waited[0]
+    FIGURES.append(
+        f"K-105: 200 sign-ins at once: {dict(statuses)}; {len(waited)} JWKS and refresh beside them, "
+        f"p99 {p99 * 1000:.0f} ms; {memory:.0f} MB"
+    )
+    assert p99 < 1
+    assert memory < 400
+    assert (await ada.login()).status_code == 200
+
+
+async def test_clients_that_go_away_leave_no_connection_behind(rig: Rig) -> None:
+    ada = await rig.house.a_person()
+
+    async def give_up(number: int) -> None:
+        with pytest.raises(httpx.TimeoutException):
+            await rig.client.post(
+                "/v1/sign-in",
+                json={"email": f"gone{number}@example.com", "password": "test-value"},
+                headers={"x-forwarded-for": f"198.18.{number}.1"},
+                timeout=httpx.Timeout(5, read=0.005),
+            )
+
+    await in_turn(50, 25, give_up)
+
+    async def signed_in() -> bool:
+        return (await ada.login()).status_code == 200
+
+    await until(signed_in, 10)
+    async with rig.sql() as connection:
+        stuck = await connection.fetchval(
+            "SELECT count(*) FROM pg_stat_activity"
+            " WHERE application_name = 'doorward' AND state LIKE 'idle in transaction%'"
+        )
+    assert stuck == 0
