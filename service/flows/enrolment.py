@@ -136,6 +136,7 @@ async def turn_on(
         session=kept,
         factor=authenticator,
         first=codes is not None,
+        step=step,
     )
     letter: outbox_store.Letter = "two_factor_on" if codes is not None else "authenticator_added"
     await outbox_store.put(tx, world.row_id(), letter, person, origin, now)

@@ -207,7 +207,7 @@ async def settle(world: World, tx: Connection, trial: Trial, finding: Finding) -
 
 async def accept(world: World, tx: Connection, trial: Trial, finding: Finding) -> int | None:
     """Record a right second factor; for a backup code tell the person, and return how many are left."""
-    await _record(world, tx, trial, finding, "ok")
+    await _record(world, tx, trial, finding, "ok", step=finding.step)
     if finding.code is None:
         return None
     living = await factor_store.backup_set(tx, trial.person)
@@ -280,7 +280,7 @@ async def _burn(tx: Connection, person: UUID, finding: Finding, now: datetime) -
 
 
 async def _record(
-    world: World, tx: Connection, trial: Trial, finding: Finding, result: audit_store.Result, **detail: str
+    world: World, tx: Connection, trial: Trial, finding: Finding, result: audit_store.Result, **detail: object
 ) -> None:
     await audit_store.record(
         tx,

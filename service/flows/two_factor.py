@@ -6,6 +6,7 @@ from uuid import UUID
 
 from service.domain.sign_in import Origin, with_factor
 from service.errors import (
+    Conflict,
     DoorwardError,
     EnrolmentReplaced,
     InvalidToken,
@@ -69,7 +70,8 @@ async def start(world: World, origin: Origin, caller: Caller, name: str) -> Enro
     async def act(tx: Connection) -> Enrolment:
         held = await account_store.hold(tx, caller.person)
         if not held.stands(caller.epoch):
-            raise InvalidToken("the person's epoch moved on")
+            # A confirmation was faster: this session may live on, but what it saw is no longer so.
+            raise Conflict("the person's epoch moved on")
         return await enrolment.start(
             world, tx, caller.person, known.person.email, name, _starter(caller), origin, caller.client
         )
@@ -139,7 +141,8 @@ async def regenerate(world: World, origin: Origin, caller: Caller) -> Codes:
     async def act(tx: Connection) -> None:
         held = await account_store.hold(tx, caller.person)
         if not held.stands(caller.epoch):
-            raise InvalidToken("the person's epoch moved on")
+            # A confirmation was faster: this session may live on, but what it saw is no longer so.
+            raise Conflict("the person's epoch moved on")
         await enrolment.keep_codes(tx, caller.person, codes)
         await audit_store.record(
             tx,

@@ -44,5 +44,5 @@ async def record(
         address=origin and origin.address,
         browser=origin and origin.browser,
         request_id=origin and origin.request_id,
-        detail=json.dumps(detail, default=str),
+        detail=json.dumps({k: v for k, v in detail.items() if v is not None}, default=str),
     )
