@@ -164,12 +164,13 @@ async def caller(world: World, token: str) -> Caller:
         raise InvalidToken(str(fault)) from None
     if claims.get("iss") != world.settings.issuer or claims.get("aud") != world.settings.issuer:
         raise InvalidToken("the token is for another audience")
+    expires_at = claims.get("exp")
     try:
-        expires_at, scope = float(str(claims["exp"])), str(claims["scope"]).split()
+        scope = str(claims["scope"]).split()
         session, family = UUID(str(claims["sid"])), UUID(str(claims["grant"]))
     except (KeyError, ValueError):
         raise InvalidToken("a claim is missing or not of its form") from None
-    if not now.timestamp() < expires_at:
+    if type(expires_at) is not int or expires_at <= now.timestamp():
         raise InvalidToken("the token has expired")
     async with world.db.connection() as connection:
         row = await session_store.bearer(connection, session, family)
