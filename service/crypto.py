@@ -4,6 +4,9 @@ import asyncio
 import base64
 import hashlib
 import hmac
+import os
+import sys
+import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -91,6 +94,15 @@ class HashCost:
     lanes: int = 1
 
 
+def _give_way() -> None:
+    """Let the event loop go first: a hash can wait a moment, everybody else must not wait for it.
+
+    Linux keeps a priority for each thread; elsewhere this would change the whole process.
+    """
+    if sys.platform == "linux":
+        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), 10)
+
+
 class HashPool:
     """All slow hashes run here: as many threads as cores, a bounded queue, and a deadline.
 
@@ -100,7 +112,7 @@ class HashPool:
 
     def __init__(self, cost: HashCost, *, threads: int, queue: int, deadline: float) -> None:
         self._cost = cost
-        self._pool = ThreadPoolExecutor(threads, thread_name_prefix="argon2")
+        self._pool = ThreadPoolExecutor(threads, thread_name_prefix="argon2", initializer=_give_way)
         self._capacity = threads + queue
         self._deadline = deadline
         self._inside = 0
@@ -140,9 +152,14 @@ class HashPool:
             )
         )
 
-    async def _run(self, work: Callable[[], T]) -> T:
+    def require_room(self) -> None:
+        """Raise Unavailable when the queue is full. Asked before the work that leads to a hash, so that
+        refusing a flood costs next to nothing."""
         if self._inside >= self._capacity:
             raise Unavailable("the hash queue is full", retry_after=2)
+
+    async def _run(self, work: Callable[[], T]) -> T:
+        self.require_room()
         self._inside += 1
         loop = asyncio.get_running_loop()
         job = self._pool.submit(work)

@@ -1,10 +1,12 @@
 """A flood of sign-ins costs a bounded number of hashes, and nobody else waits behind it (F-19, K-105)."""
 
 import asyncio
+import json
 import statistics
+import sys
+from asyncio.subprocess import PIPE
 from collections import Counter
 from collections.abc import AsyncIterator
-from time import monotonic
 
 import httpx
 import pytest
@@ -12,6 +14,27 @@ import pytest
 from tests.faults.conftest import FIGURES, Rig, in_turn, until
 
 pytestmark = pytest.mark.fault
+
+#: Asks for the JWKS and refreshes, one after the other, until told to stop; prints the seconds of each.
+BESIDE = """
+import http.client, json, select, sys, time
+port, token = int(sys.argv[1]), sys.argv[2]
+waited = []
+link = http.client.HTTPConnection("127.0.0.1", port, timeout=20)
+def ask(method, path, body=None):
+    began = time.monotonic()
+    link.request(method, path, body, {"Content-Type": "application/json"} if body else {})
+    answer = link.getresponse()
+    text = answer.read()
+    waited.append(time.monotonic() - began)
+    assert answer.status == 200, text
+    return json.loads(text)
+print("ready", flush=True)
+while not select.select([sys.stdin], [], [], 0.005)[0]:
+    ask("GET", "/oauth2/jwks")
+    token = ask("POST", "/v1/tokens/refresh", json.dumps({"refresh_token": token}))["refresh_token"]
+print(json.dumps(waited))
+"""
 
 
 @pytest.fixture(scope="module")
@@ -30,25 +53,16 @@ async def test_a_flood_of_sign_ins_is_refused_in_order_and_others_do_not_wait(ri
         body = {"email": f"nobody{number}@example.com", "password": "x" * (1 + number % 128)}
         return await ada.post("/v1/sign-in", body, **{"x-forwarded-for": f"192.0.{number // 20}.2"})
 
-    done = asyncio.Event()
-    waited: list[float] = []
-
-    async def others() -> None:
-        nonlocal refresh
-        while not done.is_set():
-            began = monotonic()
-            assert (await rig.client.get("/oauth2/jwks")).status_code == 200
-            waited.append(monotonic() - began)
-            began = monotonic()
-            renewed = await ada.refresh(refresh)
-            assert renewed.status_code == 200, renewed.text
-            refresh = renewed.json()["refresh_token"]
-            waited.append(monotonic() - began)
-
-    beside = asyncio.create_task(others())
+    # Whoever measures lives in a process of its own: beside two hundred requests in this one, it would
+    # measure this one.
+    beside = await asyncio.create_subprocess_exec(
+        sys.executable, "-c", BESIDE, str(rig.port), refresh, stdin=PIPE, stdout=PIPE
+    )
+    assert beside.stdout is not None
+    assert await beside.stdout.readline() == b"ready\n"
     answers = await in_turn(200, 200, flood)
-    done.set()
-    await beside
+    told, _ = await beside.communicate(b"stop\n")
+    waited: list[float] = json.loads(told)
     statuses = Counter(answer.status_code for answer in answers)
     assert set(statuses) <= {401, 429, 503}, statuses
     assert statuses[401] > 0
@@ -58,11 +72,12 @@ async def test_a_flood_of_sign_ins_is_refused_in_order_and_others_do_not_wait(ri
             assert answer.json()["code"] == "temporarily_unavailable"
             assert int(answer.headers["retry-after"]) >= 1
     memory = max(process.memory_info().rss for process in rig.processes()) / 1e6
-    p99 = statistics.quantiles(waited, n=100)[98] if len(waited) > 1 else waited[0]
+    p99, median = statistics.quantiles(waited, n=100)[98], statistics.median(waited)
     FIGURES.append(
         f"K-105: 200 sign-ins at once: {dict(statuses)}; {len(waited)} JWKS and refresh beside them, "
-        f"p99 {p99 * 1000:.0f} ms; {memory:.0f} MB"
+        f"median {median * 1000:.0f} ms, p99 {p99 * 1000:.0f} ms; {memory:.0f} MB"
     )
+    assert median < 0.1
     assert p99 < 1
     assert memory < 400
     assert (await ada.login()).status_code == 200
