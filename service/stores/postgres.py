@@ -114,6 +114,11 @@ class Database:
             now: datetime = await connection.fetchval("SELECT clock_timestamp()")
             return now
 
+    async def writes(self) -> bool:
+        """Whether Postgres takes writes; a standby or a server set read-only decides no sign-in."""
+        async with self.connection() as connection:
+            return bool(await connection.fetchval("SELECT current_setting('transaction_read_only') = 'off'"))
+
     async def _open(self) -> "asyncpg.Pool[asyncpg.Record]":
         async with self._opening:
             if self._pool is None:

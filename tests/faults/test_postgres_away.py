@@ -30,8 +30,10 @@ _DISMISS = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE applica
 @asynccontextmanager
 async def refused(rig: Rig) -> AsyncIterator[None]:
     await rig.postgres.refuse()
-    yield
-    await rig.postgres.pass_through()
+    try:
+        yield
+    finally:
+        await rig.postgres.pass_through()
 
 
 @asynccontextmanager
@@ -39,15 +41,19 @@ async def reset(rig: Rig) -> AsyncIterator[None]:
     """Open connections are reset, new ones are cut at the first byte of the answer."""
     await rig.postgres.cut_after(1)
     await rig.postgres.reset()
-    yield
-    await rig.postgres.pass_through()
+    try:
+        yield
+    finally:
+        await rig.postgres.pass_through()
 
 
 @asynccontextmanager
 async def blackholed(rig: Rig) -> AsyncIterator[None]:
     await rig.postgres.blackhole()
-    yield
-    await rig.postgres.pass_through()
+    try:
+        yield
+    finally:
+        await rig.postgres.pass_through()
 
 
 @asynccontextmanager
@@ -55,8 +61,10 @@ async def a_role_that_may_not_log_in(rig: Rig) -> AsyncIterator[None]:
     async with rig.sql() as admin:
         await admin.execute("ALTER ROLE doorward NOLOGIN")
         await admin.execute(_DISMISS)
-        yield
-        await admin.execute("ALTER ROLE doorward LOGIN")
+        try:
+            yield
+        finally:
+            await admin.execute("ALTER ROLE doorward LOGIN")
 
 
 @asynccontextmanager
@@ -71,9 +79,11 @@ async def a_wrong_password(rig: Rig) -> AsyncIterator[None]:
         await admin.execute("SELECT pg_reload_conf()")
         await asyncio.sleep(0.3)
         await admin.execute(_DISMISS)
-        yield
-        rules.write_text(before)
-        await admin.execute("SELECT pg_reload_conf()")
+        try:
+            yield
+        finally:
+            rules.write_text(before)
+            await admin.execute("SELECT pg_reload_conf()")
 
 
 @asynccontextmanager
@@ -81,19 +91,22 @@ async def read_only(rig: Rig) -> AsyncIterator[None]:
     async with rig.sql() as admin:
         await admin.execute("ALTER DATABASE doorward SET default_transaction_read_only = on")
         await admin.execute(_DISMISS)
-        yield
-        await admin.execute("ALTER DATABASE doorward RESET default_transaction_read_only")
-        await admin.execute(_DISMISS)
+        try:
+            yield
+        finally:
+            await admin.execute("ALTER DATABASE doorward RESET default_transaction_read_only")
+            await admin.execute(_DISMISS)
 
 
 @asynccontextmanager
 async def killed(rig: Rig) -> AsyncIterator[None]:
     await asyncio.to_thread(lambda: rig.embedded.stop_postgres(kill=True))
-    yield
-    await asyncio.to_thread(rig.embedded.start_postgres)
+    try:
+        yield
+    finally:
+        await asyncio.to_thread(rig.embedded.start_postgres)
 
 
-#: `read_only` still lets the service read the time, so that /readyz is another test's matter.
 FAULTS: list[Fault] = [
     refused,
     reset,
@@ -136,11 +149,10 @@ async def test_without_postgres_every_request_is_refused_in_time_and_nothing_is_
                 assert (await _timed(rig.client.get(path), public)).status_code == 200
             for answer in await refusals:
                 assert is_away(answer), (answer.status_code, answer.text)
-        if fault is not read_only:
-            ready = await _timed(rig.client.get("/readyz"), taken)
-            assert ready.status_code == 503
-            assert ready.json()["checks"]["postgres"] is False
-            assert int(ready.headers["retry-after"]) >= 1
+        ready = await _timed(rig.client.get("/readyz"), taken)
+        assert ready.status_code == 503
+        assert ready.json()["checks"]["postgres"] is False
+        assert int(ready.headers["retry-after"]) >= 1
         # The burst of 50 that a portal's retries would make: still nothing hangs.
         # They come from several addresses: of one, only thirty may be under way unjudged.
         crowd = await in_turn(50, 50, lambda number: _timed(_from(plain, f"192.0.2.{number % 5}"), taken))
@@ -174,19 +186,20 @@ async def test_without_postgres_every_request_is_refused_in_time_and_nothing_is_
 async def test_connections_reset_at_any_moment_give_no_500_and_no_second_success(rig: Rig) -> None:
     people = [await rig.house.a_person().with_totp() for _ in range(6)]
     tokens = [await rig.tokens_of(person, 2) for person in people]
+    codes = [person.code() for person in people]  # each stays right for thirty seconds at least
     answers: list[httpx.Response] = []
     stop = asyncio.Event()
 
     async def resets() -> None:
         while not stop.is_set():
             await rig.postgres.reset()
-            await asyncio.sleep(0.02)
+            await asyncio.sleep(0.1)
 
     resetting = asyncio.create_task(resets())
-    for _ in range(6):
+    for _ in range(12):
         asks = [
-            person.verify(token, person.code())
-            for person, own in zip(people, tokens, strict=True)
+            person.verify(token, code)
+            for person, own, code in zip(people, tokens, codes, strict=True)
             for token in own
         ]
         answers += await asyncio.gather(*asks, *(person.login() for person in people))
@@ -200,17 +213,23 @@ async def test_connections_reset_at_any_moment_give_no_500_and_no_second_success
             "SELECT person_id, count(*) AS sessions FROM session WHERE person_id = ANY($1) GROUP BY 1",
             [person.id for person in people],
         )
-    # A success belongs to one step of thirty seconds, and this took less than two of them.
-    assert all(row["sessions"] <= 2 for row in spent)
+    # One code, one session; an answer that was lost on its way back may be missing among the 200s.
+    assert all(row["sessions"] == 1 for row in spent), spent
+    opened = sum("access_token" in answer.json() for answer in answers if answer.status_code == 200)
+    assert opened <= len(spent)
     FIGURES.append(
-        f"F-01 resets every 20 ms: {len(answers)} requests, "
+        f"F-01 resets every 100 ms: {len(answers)} requests, "
         + ", ".join(f"{status}: {statuses.count(status)}" for status in sorted(set(statuses)))
     )
 
 
 async def test_a_read_only_postgres_makes_the_node_unready(rig: Rig) -> None:
     async with read_only(rig):
-        await until(lambda: _unready(rig), 5)
+        # Once could be the moment at which the connections were ended: it has to last.
+        for _ in range(10):
+            ready = await rig.client.get("/readyz")
+            assert (ready.status_code, ready.json()["checks"]["postgres"]) == (503, False)
+            await asyncio.sleep(0.05)
 
 
 async def test_a_node_with_an_unknown_role_is_never_ready_and_says_why(rig: Rig) -> None:
@@ -256,10 +275,6 @@ async def test_a_node_with_an_unknown_role_is_never_ready_and_says_why(rig: Rig)
 def _from(person: Person, address: str) -> Awaitable[httpx.Response]:
     body = {"email": person.email, "password": person.password}
     return person.post("/v1/sign-in", body, **{"x-forwarded-for": address})
-
-
-async def _unready(rig: Rig) -> bool:
-    return (await rig.client.get("/readyz")).status_code == 503
 
 
 async def _recovery(person: Person) -> float:

@@ -20,22 +20,28 @@ Fault = Callable[[Rig], AbstractAsyncContextManager[None]]
 @asynccontextmanager
 async def refused(rig: Rig) -> AsyncIterator[None]:
     await rig.redis.refuse()
-    yield
-    await rig.redis.pass_through()
+    try:
+        yield
+    finally:
+        await rig.redis.pass_through()
 
 
 @asynccontextmanager
 async def blackholed(rig: Rig) -> AsyncIterator[None]:
     await rig.redis.blackhole()
-    yield
-    await rig.redis.pass_through()
+    try:
+        yield
+    finally:
+        await rig.redis.pass_through()
 
 
 @asynccontextmanager
 async def killed(rig: Rig) -> AsyncIterator[None]:
     await asyncio.to_thread(lambda: rig.embedded.stop_redis(kill=True))
-    yield
-    await asyncio.to_thread(rig.embedded.start_redis)
+    try:
+        yield
+    finally:
+        await asyncio.to_thread(rig.embedded.start_redis)
 
 
 FAULTS: list[Fault] = [refused, blackholed, killed]
