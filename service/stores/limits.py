@@ -1,6 +1,7 @@
 """Limits of networks, and the early refusal of a replayed step. Truth is elsewhere (Postgres)."""
 
 import ipaddress
+from asyncio import CancelledError
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -94,12 +95,13 @@ class Limits:
 
     @asynccontextmanager
     async def charged(self, name: str, address: str) -> AsyncIterator[None]:
-        """Charge what happens inside before it is judged. Only a wrong secret stays charged: a success
-        gets its place back, and so does what was never judged (503, a malformed code)."""
+        """Charge what happens inside before it is judged. A wrong secret stays charged, and so does a
+        request whose sender hung up: it may have been judged. A success gets its place back, and what
+        was never judged (503, a malformed code)."""
         charge = await self.take(name, address)
         try:
             yield
-        except Unauthenticated:
+        except (Unauthenticated, CancelledError):
             raise
         except BaseException:
             await self._gcra(charge.taken, -1)

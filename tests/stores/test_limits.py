@@ -91,3 +91,18 @@ async def test_without_redis_the_process_limits_by_itself(settings: Settings) ->
 def test_a_limit_refills_evenly() -> None:
     limit = Limit("x", 30, 300)
     assert limit.interval == 10_000_000
+
+
+async def test_hanging_up_does_not_give_the_place_back(world: World) -> None:
+    async def hung_up() -> None:
+        async with world.limits.charged(NAME, "192.0.2.1"):
+            await asyncio.sleep(60)
+
+    for _ in range(30):
+        request = asyncio.create_task(hung_up())
+        await asyncio.sleep(0.005)
+        request.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await request
+    with pytest.raises(RateLimited):
+        await world.limits.take(NAME, "192.0.2.1")
