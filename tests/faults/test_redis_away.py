@@ -5,6 +5,8 @@ import json
 from collections import Counter
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from datetime import UTC, datetime, timedelta
+from itertools import pairwise
 from time import monotonic
 
 import httpx
@@ -113,6 +115,10 @@ async def test_without_redis_sign_in_goes_on_and_everything_is_still_limited(rig
     warnings = len(rig.events("redis_away")) - warned
     # One warning for ten seconds, and the fault before this one may have had it.
     assert warnings <= lasted / 10 + 1, (warnings, lasted)
+    told = [datetime.fromisoformat(event["at"]) for event in rig.events("redis_away")]
+    assert told, "it was said at all"
+    assert all(later - earlier > timedelta(seconds=9.9) for earlier, later in pairwise(told)), told
+    assert datetime.now(UTC) - told[-1] < timedelta(seconds=lasted + 12)
     assert rig.events("redis_away")
     recovered = await until(rig.is_whole, 15)
     async with rig.valkey() as valkey:
