@@ -67,13 +67,13 @@ def find(data: Path) -> Servers | None:
     Process numbers are used again, above all in containers, so the lock must be held as well.
     """
     record = _read_record(data)
-    if record is None or not _alive(record[1]):
+    if record is None or not record.ready or not _alive(record.pid):
         return None
     try:
         with (data / "lock").open("rb") as lock:
             fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
     except BlockingIOError:
-        return record[0]
+        return record.servers
     except OSError:
         pass
     return None
@@ -121,10 +121,7 @@ class Embedded:
             self._spawn_postgres(servers)
             self._await_postgres()
             self._await_redis(servers)
-            record = asdict(servers) | {"runtime_dir": str(servers.runtime_dir), "pid": os.getpid()}
-            fresh = self._data / "servers.json.new"
-            fresh.write_text(json.dumps(record, indent=2) + "\n")
-            fresh.rename(self._data / "servers.json")
+            _write_record(self._data, servers, ready=True)
         except BaseException:
             self.stop()  # a half-started pair helps nobody, and Ctrl-C must not leave one server behind
             raise
@@ -186,9 +183,10 @@ class Embedded:
         if self._guise == "nobody":
             self._data.chmod(0o711)  # our own folder: nobody must pass through it to reach its own below
         base = Path(tempfile.gettempdir())
-        if (stale := _read_record(self._data)) and _is_runtime_dir(stale[0].runtime_dir):
-            shutil.rmtree(stale[0].runtime_dir, ignore_errors=True)  # its owner was killed, we hold the lock
-        (self._data / "servers.json").unlink(missing_ok=True)
+        if (stale := _read_record(self._data)) and _is_runtime_dir(stale.servers.runtime_dir):
+            shutil.rmtree(
+                stale.servers.runtime_dir, ignore_errors=True
+            )  # its owner was killed: the lock is ours
         if len(os.fsencode(base / "dw-01234567" / f"{_POSTGRES_SOCKET}.lock")) > _SOCKET_BYTES:
             base = Path("/tmp")  # noqa: S108 - mkdtemp makes a folder of mode 0700 with a name nobody can guess
         runtime = Path(tempfile.mkdtemp(prefix="dw-", dir=base))
@@ -199,6 +197,8 @@ class Embedded:
             redis_url=f"unix://{quote(str(runtime / 'redis.sock'))}",
             runtime_dir=runtime,
         )
+        # Recorded before it is of use to anybody, so that a start killed half-way leaves no folder for good.
+        _write_record(self._data, self._servers, ready=False)
         return self._servers
 
     def _give(self, folder: Path) -> None:
@@ -464,21 +464,37 @@ def _take_lock(data: Path) -> int:
         except BlockingIOError:
             # A killed owner's servers are still on their way down for a moment: that is worth a wait.
             record = _read_record(data)
-            patience = 0.5 if record and _alive(record[1]) else 10.0
+            patience = 0.5 if record and _alive(record.pid) else 10.0
             if time.monotonic() - began < patience:
                 time.sleep(0.02)
                 continue
             os.close(lock)
-            owner = f" by process {record[1]}" if record else ""
+            owner = f" by process {record.pid}" if record else ""
             raise EmbeddedError(f"the data folder {data} is in use{owner}; stop that one first") from None
         return lock
 
 
-def _read_record(data: Path) -> tuple[Servers, int] | None:
+@dataclass(frozen=True, slots=True)
+class _Record:
+    """What `servers.json` says: who owns the folder, and whether the servers answer yet."""
+
+    servers: Servers
+    pid: int
+    ready: bool
+
+
+def _write_record(data: Path, servers: Servers, *, ready: bool) -> None:
+    record = {**asdict(servers), "runtime_dir": str(servers.runtime_dir), "pid": os.getpid(), "ready": ready}
+    fresh = data / "servers.json.new"
+    fresh.write_text(json.dumps(record, indent=2) + "\n")
+    fresh.rename(data / "servers.json")  # a reader sees the old record or the new one, never half of one
+
+
+def _read_record(data: Path) -> _Record | None:
     try:
         record = json.loads((data / "servers.json").read_text())
         servers = Servers(record["postgres_url"], record["redis_url"], Path(record["runtime_dir"]))
-        return servers, int(record["pid"])
+        return _Record(servers, int(record["pid"]), record["ready"] is True)
     except (OSError, ValueError, KeyError, TypeError):
         return None
 

@@ -2,6 +2,7 @@
 
 import ctypes
 import glob
+import json
 import os
 import shutil
 import signal
@@ -132,9 +133,8 @@ def test_a_running_pair_is_found_and_a_stopped_one_is_not(data: Path) -> None:
 def test_a_record_of_a_live_process_without_the_lock_is_not_believed(data: Path) -> None:
     data.mkdir()
     (data / "lock").touch()
-    (data / "servers.json").write_text(
-        f'{{"postgres_url": "a", "redis_url": "b", "runtime_dir": "/tmp/c", "pid": {os.getpid()}}}'
-    )
+    urls = {"postgres_url": "a", "redis_url": "b", "runtime_dir": "/tmp/c"}
+    (data / "servers.json").write_text(json.dumps({**urls, "pid": os.getpid(), "ready": True}))
     assert find(data) is None
 
 
@@ -202,7 +202,10 @@ def test_an_interrupted_first_start_leaves_nothing_half_made(data: Path) -> None
     owner.wait()
     end(owner)
     assert not (data / "postgres").exists()
+    assert find(data) is None
+    left = json.loads((data / "servers.json").read_text())["runtime_dir"]
     with Embedded(data):
+        assert not Path(left).exists()
         assert (data / "postgres" / "PG_VERSION").exists()
         assert not (data / "postgres.new").exists()
 
@@ -370,3 +373,5 @@ def test_the_signals_of_the_terminal_do_not_reach_the_servers(data: Path) -> Non
         assert wait_until(lambda: all(gone(pid) for pid in pids))
     finally:
         end(owner)
+    with Embedded(data):  # removes the folder of the sockets that the owner could not
+        pass
