@@ -7,8 +7,9 @@ import hmac
 import os
 import sys
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -103,6 +104,10 @@ def _give_way() -> None:
         os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), 10)
 
 
+#: Hashes for whoever has proved something already: a flood of strangers cannot take these places.
+_SPARE = 8
+
+
 class HashPool:
     """All slow hashes run here: as many threads as cores, a bounded queue, and a deadline.
 
@@ -115,6 +120,7 @@ class HashPool:
         self._pool = ThreadPoolExecutor(threads, thread_name_prefix="argon2", initializer=_give_way)
         self._capacity = threads + queue
         self._deadline = deadline
+        self._admitted = 0
         self._inside = 0
         self._hasher = PasswordHasher(
             time_cost=cost.passes, memory_cost=cost.memory_kib, parallelism=cost.lanes, type=Type.ID
@@ -152,14 +158,21 @@ class HashPool:
             )
         )
 
-    def require_room(self) -> None:
-        """Raise Unavailable when the queue is full. Asked before the work that leads to a hash, so that
-        refusing a flood costs next to nothing."""
-        if self._inside >= self._capacity:
+    @contextmanager
+    def admission(self) -> Iterator[None]:
+        """A place for a stranger's request, held until it is answered. Raises Unavailable at once when
+        all are taken: asked before anything is judged, so that refusing a flood costs next to nothing."""
+        if self._admitted >= self._capacity:
             raise Unavailable("the hash queue is full", retry_after=2)
+        self._admitted += 1
+        try:
+            yield
+        finally:
+            self._admitted -= 1
 
     async def _run(self, work: Callable[[], T]) -> T:
-        self.require_room()
+        if self._inside >= self._capacity + _SPARE:
+            raise Unavailable("the hash queue is full", retry_after=2)
         self._inside += 1
         loop = asyncio.get_running_loop()
         job = self._pool.submit(work)

@@ -57,11 +57,22 @@ def test_a_digest_means_nothing_for_another_purpose() -> None:
 
 async def test_beyond_its_bound_the_hash_pool_refuses_at_once() -> None:
     pool = HashPool(HashCost(), threads=1, queue=1, deadline=30)
-    answers = await asyncio.gather(*(pool.hash_password("x") for _ in range(6)), return_exceptions=True)
+    answers = await asyncio.gather(*(pool.hash_password("x") for _ in range(14)), return_exceptions=True)
     refused = [answer for answer in answers if isinstance(answer, Unavailable)]
-    assert len(refused) == 4
+    assert len(refused) == 14 - (1 + 1 + 8)
     assert {fault.retry_after for fault in refused} == {2}
     assert await pool.hash_password("x")
+    pool.close()
+
+
+async def test_strangers_are_refused_while_spare_places_are_left_for_whoever_proved_something() -> None:
+    pool = HashPool(HashCost(), threads=1, queue=1, deadline=30)
+    with pool.admission(), pool.admission():
+        with pytest.raises(Unavailable), pool.admission():
+            pass
+        assert await pool.hash_password("x")
+    with pool.admission():
+        pass
     pool.close()
 
 

@@ -88,7 +88,6 @@ async def sign_in(
     """The first step: a password. Unknown, disabled and wrong cost and answer the same (K-35, K-36)."""
     session_flow.require_frontend(client)
     address, normal = _address(email), proofs.read_password(password)
-    world.pool.require_room()
     async with world.limits.charged("sign_in.network", origin.address):
         async with world.db.connection() as connection:
             person = await account_store.by_email(connection, address)

@@ -9,6 +9,8 @@ from typing import Any, TypeAlias
 
 from litestar import Request
 from litestar.datastructures import State
+from litestar.middleware import ASGIMiddleware
+from litestar.types import ASGIApp, Receive, Scope, Send
 
 from service.domain.sign_in import Origin
 from service.errors import InsufficientScope, InvalidRequest, InvalidToken, UnsupportedMediaType
@@ -62,6 +64,18 @@ def address_of(scope: Mapping[str, Any], trusted: Sequence[str]) -> str:
             break
         address = hop
     return str(address)
+
+
+class Admission(ASGIMiddleware):
+    """Lets in as many sign-ins as there are places for their hashes, and refuses the others (503) before
+    anything of theirs is parsed or looked up: a flood must not keep everyone else waiting (K-105)."""
+
+    async def handle(self, scope: Scope, receive: Receive, send: Send, next_app: ASGIApp) -> None:
+        request: Asking = Request(scope, receive, send)
+        # Read whole first (Litestar keeps it): a body that trickles in must not hold a place.
+        await request.body()
+        with world_of(request).pool.admission():
+            await next_app(scope, receive, send)
 
 
 async def caller_of(request: Asking, scope: str) -> Caller:

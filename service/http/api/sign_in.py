@@ -6,7 +6,7 @@ from litestar.params import JSONBody
 from service.flows import sign_in as flow
 from service.http.api import bodies
 from service.http.api.documented import problems
-from service.http.guards import Asking, origin_of, world_of
+from service.http.guards import Admission, Asking, origin_of, world_of
 
 
 @post(
@@ -15,6 +15,7 @@ from service.http.guards import Asking, origin_of, world_of
     operation_id="signIn",
     summary="The first step: e-mail and password",
     responses=problems(400, 401, 413, 415, 429, 503),
+    middleware=[Admission()],
 )
 async def sign_in(request: Asking, data: JSONBody[bodies.SignIn]) -> bodies.SignInAnswer:
     """Answers the same, at the same time and cost, for a wrong password, an unknown address and a
