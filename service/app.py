@@ -15,7 +15,7 @@ from litestar.types import ASGIApp
 from service import __version__, logs
 from service.errors import Unavailable
 from service.http import health, pages
-from service.http.api import sessions, sign_in, two_factor
+from service.http.api import me, sessions, sign_in, two_factor
 from service.http.edge import Edge
 from service.http.errors import problem
 from service.http.guards import MAX_BODY, strict_json
@@ -44,7 +44,9 @@ def routes(world: World) -> Litestar:
         "/v1",
         route_handlers=[
             sign_in.router,
+            me.router,
             two_factor.router,
+            sessions.router,
             sessions.refresh,
             sessions.sign_out,
             sessions.reauthenticate,

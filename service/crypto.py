@@ -37,6 +37,11 @@ def digest(key: bytes, purpose: str, data: bytes) -> bytes:
     return hmac.digest(key, purpose.encode() + b"\0" + data, "sha256")
 
 
+def from_b64url(text: str) -> bytes:
+    """The bytes of unpadded base64url. Raises ValueError for anything else."""
+    return base64.b64decode(text + "=" * (-len(text) % 4), altchars=b"-_", validate=True)
+
+
 def same(left: bytes, right: bytes) -> bool:
     """Compare in a time that does not tell where the two differ."""
     return hmac.compare_digest(left, right)
@@ -95,6 +100,11 @@ class HashCost:
     lanes: int = 1
 
 
+#: What a backup code's hash costs (security §3). Kept codes are found by their hash, so the cost of
+#: passwords may be recalibrated at any time and this one never, but with the codes themselves.
+CODE_COST = HashCost()
+
+
 def _give_way() -> None:
     """Let the event loop go first: a hash can wait a moment, everybody else must not wait for it.
 
@@ -116,7 +126,6 @@ class HashPool:
     """
 
     def __init__(self, cost: HashCost, *, threads: int, queue: int, deadline: float) -> None:
-        self._cost = cost
         self._pool = ThreadPoolExecutor(threads, thread_name_prefix="argon2", initializer=_give_way)
         self._capacity = threads + queue
         self._deadline = deadline
@@ -151,7 +160,7 @@ class HashPool:
 
     async def hash_code(self, code: str, salt: bytes) -> bytes:
         """32 bytes of Argon2id of a canonical backup code under its person's one salt."""
-        cost = self._cost
+        cost = CODE_COST
         return await self._run(
             lambda: hash_secret_raw(
                 code.encode(), salt, cost.passes, cost.memory_kib, cost.lanes, 32, Type.ID

@@ -20,7 +20,3 @@ class Entropy:
         value = (unix_ms & (1 << 48) - 1) << 80 | int.from_bytes(self.token(10), "big")
         value = value & ~(0xF << 76) | 0x7 << 76
         return UUID(int=value & ~(0x3 << 62) | 0x2 << 62)
-
-    def jitter(self) -> float:
-        """A fraction in [0, 1), to spread retries."""
-        return secrets.randbelow(1_000_000) / 1_000_000

@@ -14,11 +14,13 @@ DoorwardError
 │   └── InvalidToken                 a missing, expired or ended bearer token
 ├── Forbidden                   403
 │   ├── InsufficientScope            ├── ReauthenticationRequired
+│   ├── CsrfFailed                   a form or a cookie that another site may have sent
 │   └── SecondFactorBlocked          a hundred failures in a row
 ├── NotFound                    404
 ├── Conflict                    409
 │   ├── EnrolmentReplaced            ├── NoAuthenticator
-│   └── TooManyAuthenticators
+│   ├── TooManyAuthenticators        ├── LastAuthenticator
+│   └── BackupCodesReplaced          └── TwoFactorRequiredByPolicy
 ├── RateLimited                 429  with the seconds to wait
 └── Unavailable                 503  a dependency is away, or the hash queue is full
     └── InternalError           500  a fault of our own; no input may reach it
@@ -148,6 +150,12 @@ class ReauthenticationRequired(Forbidden):
     detail = "This needs a proof of this session at most five minutes old: POST /v1/reauthentication."
 
 
+class CsrfFailed(Forbidden):
+    code = "csrf_failed"
+    title = "This request did not come from our own page"
+    detail = "Go back to the page, reload it and try again; a script sends its `X-CSRF-Token`."
+
+
 class SecondFactorBlocked(Forbidden):
     code = "second_factor_blocked"
     title = "The second factor is blocked"
@@ -184,6 +192,24 @@ class TooManyAuthenticators(Conflict):
     code = "too_many_authenticators"
     title = "No more authenticators can be added"
     detail = "A person has at most eight; remove one first."
+
+
+class LastAuthenticator(Conflict):
+    code = "last_authenticator"
+    title = "The last authenticator cannot be removed"
+    detail = "Add another first, or turn two-factor authentication off."
+
+
+class BackupCodesReplaced(Conflict):
+    code = "backup_codes_replaced"
+    title = "These backup codes were replaced already"
+    detail = "A newer set exists; it was shown once."
+
+
+class TwoFactorRequiredByPolicy(Conflict):
+    code = "two_factor_required_by_policy"
+    title = "Two-factor authentication is required here"
+    detail = "A policy requires it, so it cannot be turned off."
 
 
 class RateLimited(DoorwardError):

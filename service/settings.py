@@ -76,6 +76,8 @@ class TokenSettings(Section):
     refresh_grace_seconds: int = Field(
         10, ge=0, le=60, description="How long the last refresh token gets the same successor again, s."
     )
+    cookie_idle_seconds: Seconds = Field(43_200, description="Life of a browser's unused session, s.")
+    cookie_absolute_seconds: Seconds = Field(604_800, description="Life of a browser's session, s.")
     step_up_seconds: Seconds = Field(300, description="How long a proof of oneself counts, s.")
     device_seconds: Seconds = Field(15_552_000, description="How long a browser counts as known, s.")
 
@@ -103,6 +105,9 @@ class Settings(Section):
     )
     trusted_proxies: Annotated[tuple[str, ...], BeforeValidator(_listed)] = Field(
         (), description="Networks whose X-Forwarded-For is believed, comma-separated."
+    )
+    place_header: str = Field(
+        "", description="Header by which a trusted proxy tells where an address lies, such as CF-IPCountry."
     )
     workers: Count = Field(1, description="Worker processes of `doorward serve`.")
     host: str = Field("127.0.0.1", description="The address `doorward serve` listens on.")

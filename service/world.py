@@ -100,8 +100,10 @@ async def keep_current(world: World) -> None:
         except Unavailable as fault:
             _log.warning("postgres_away", reason=fault.private)
         except crypto.SealBroken as fault:
-            # Fail closed: go on with the keys that did open, and say loudly what is wrong.
+            # Fail closed: go on with the keys read before, and say loudly what is wrong.
             _log.error("encryption_key_wrong", reason=str(fault))
+        except Exception as fault:  # noqa: BLE001 - whatever it is, a node must go on following time and keys
+            _log.error("refresh_failed", kind=type(fault).__name__)
         else:
             if world.clock.skew is not None and abs(world.clock.skew) > 5:
                 _log.warning("clock_skew", seconds=round(world.clock.skew, 3))

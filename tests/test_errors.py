@@ -4,8 +4,10 @@ from service.errors import CATALOGUE, DoorwardError, InternalError, RateLimited,
 
 #: Codes that clients branch on. A new one is added here; none is ever removed.
 CODES = {
+    "backup_codes_replaced": 409,
     "code_already_used": 401,
     "conflict": 409,
+    "csrf_failed": 403,
     "enrolment_replaced": 409,
     "forbidden": 403,
     "insufficient_scope": 403,
@@ -16,6 +18,7 @@ CODES = {
     "invalid_refresh_token": 401,
     "invalid_request": 400,
     "invalid_token": 401,
+    "last_authenticator": 409,
     "method_not_allowed": 405,
     "no_authenticator": 409,
     "not_found": 404,
@@ -25,6 +28,7 @@ CODES = {
     "second_factor_blocked": 403,
     "temporarily_unavailable": 503,
     "too_many_authenticators": 409,
+    "two_factor_required_by_policy": 409,
     "unauthenticated": 401,
     "unauthorized_client": 400,
     "unsupported_media_type": 415,

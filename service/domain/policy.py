@@ -13,6 +13,10 @@ FORGOTTEN_AFTER = timedelta(days=1)
 STALE_AFTER = timedelta(seconds=15)
 #: Letters of one kind that a person may be sent in a day at others' wish.
 LETTERS_A_DAY = 5
+#: Refusals of one kind that are written down: one for each so long.
+REFUSALS_APART = timedelta(minutes=5)
+#: Authenticators of a person.
+MOST_AUTHENTICATORS = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +46,10 @@ class Budget:
             ),
             default=0,
         )
+
+    def recent(self, failures: Sequence[datetime], now: datetime) -> int:
+        """Failures in the shortest window: at 1 a burst begins."""
+        return sum(at + self.windows[0][1] > now for at in failures)
 
     def left(self, failures: Sequence[datetime], now: datetime) -> int:
         """How many more guesses may fail before a wait."""

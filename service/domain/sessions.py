@@ -8,7 +8,7 @@ from enum import StrEnum
 from typing import Literal
 from uuid import UUID
 
-PRE_AUTH, REFRESH, DEVICE = "dwp_", "dwr_", "dwd_"
+PRE_AUTH, REFRESH, DEVICE, BROWSER = "dwp_", "dwr_", "dwd_", "dws_"
 
 
 class EndReason(StrEnum):
@@ -56,19 +56,21 @@ class RefreshToken:
 
 @dataclass(frozen=True, slots=True)
 class DeviceToken:
-    """`dwd_` and base64url of person (16 bytes) ‖ Unix time (8 bytes) ‖ HMAC (32 bytes).
+    """`dwd_` and base64url of person (16 bytes) ‖ epoch (4 bytes) ‖ Unix time (8 bytes) ‖ HMAC (32 bytes).
 
     It tells that this browser once passed the whole sign-in of this person. It opens nothing: it
-    chooses the budget of failures, so that strangers cannot lock the owner out.
+    chooses the budget of failures, so that strangers cannot lock the owner out. It ends with the
+    epoch: whoever once signed in with a stolen password is a stranger again after it was changed.
     """
 
     person: UUID
+    epoch: int
     issued_at: int
     mac: bytes
 
     @property
     def signed(self) -> bytes:
-        return self.person.bytes + self.issued_at.to_bytes(8, "big")
+        return self.person.bytes + self.epoch.to_bytes(4, "big") + self.issued_at.to_bytes(8, "big")
 
     def __str__(self) -> str:
         return opaque(DEVICE, self.signed + self.mac)
@@ -85,13 +87,21 @@ def parse_refresh(text: str) -> RefreshToken | None:
 
 
 def parse_device(text: str) -> DeviceToken | None:
-    raw = _raw(DEVICE, text, 56)
-    return (raw and DeviceToken(UUID(bytes=raw[:16]), int.from_bytes(raw[16:24], "big"), raw[24:])) or None
+    raw = _raw(DEVICE, text, 60)
+    if raw is None:
+        return None
+    epoch, issued_at = int.from_bytes(raw[16:20], "big"), int.from_bytes(raw[20:28], "big")
+    return DeviceToken(UUID(bytes=raw[:16]), epoch, issued_at, raw[28:])
 
 
 def is_pre_auth(text: str) -> bool:
     """Whether a text has the form of a pre-auth token: `dwp_` and 256 bits."""
     return _raw(PRE_AUTH, text, 32) is not None
+
+
+def is_browser(text: str) -> bool:
+    """Whether a text has the form of a browser's session cookie: `dws_` and 256 bits."""
+    return _raw(BROWSER, text, 32) is not None
 
 
 def _raw(prefix: str, text: str, size: int) -> bytes | None:
@@ -118,7 +128,8 @@ def judge(presented: int, current: int, rotated_at: Sequence[datetime], now: dat
         # A newer one than the row's was handed out before a failover lost the write.
         return Verdict.ROTATE
     age = current - 1 - presented
-    if age >= len(rotated_at) or rotated_at[age] + timedelta(seconds=grace) <= now:
+    # A grace of 0 is strict, also for the loser of a race, whose `now` may be older than the winner's.
+    if grace == 0 or age >= len(rotated_at) or rotated_at[age] + timedelta(seconds=grace) <= now:
         return Verdict.THEFT
     return Verdict.SAME_SUCCESSOR if age == 0 else Verdict.SUPERSEDED
 
@@ -133,6 +144,13 @@ def expired(idle_at: datetime, absolute_at: datetime, now: datetime) -> EndReaso
 def acr(amr: Sequence[str]) -> Literal["urn:doorward:acr:1fa", "urn:doorward:acr:2fa"]:
     """The authentication context class of what was proved."""
     return "urn:doorward:acr:2fa" if "mfa" in amr else "urn:doorward:acr:1fa"
+
+
+def method(amr: Sequence[str]) -> Literal["password", "totp", "backup_code"]:
+    """What completed a sign-in."""
+    if "mfa" not in amr:
+        return "password"
+    return "totp" if "otp" in amr else "backup_code"
 
 
 def scope(roles: Sequence[str], amr: Sequence[str]) -> str:

@@ -10,8 +10,8 @@ from uuid import UUID
 
 from service.domain import backup_codes
 
-#: The built-in first-party frontend of the JSON API.
-FRONTEND = "doorward"
+#: The built-in clients: the first-party frontend of the JSON API, and our own pages.
+FRONTEND, PAGES = "doorward", "pages"
 
 Kind: TypeAlias = Literal["totp", "backup_code"]
 
@@ -28,11 +28,13 @@ class Step(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Origin:
-    """Where a request came from. `browser` is the User-Agent, at most 300 characters."""
+    """Where a request came from. `browser` is the User-Agent, at most 300 characters; `place` is what a
+    trusted proxy says of the address, or nothing."""
 
     address: str
     browser: str
     request_id: str
+    place: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

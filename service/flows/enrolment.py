@@ -14,15 +14,14 @@ from service.domain.sessions import EndReason
 from service.domain.sign_in import Origin
 from service.errors import EnrolmentReplaced, InvalidRequest, NotFound
 from service.flows import proofs
+from service.flows import sessions as session_flow
 from service.flows.proofs import Finding
 from service.keyring import Kind
-from service.stores import accounts as account_store
 from service.stores import audit as audit_store
 from service.stores import factors as factor_store
 from service.stores import outbox as outbox_store
-from service.stores import sessions as session_store
 from service.stores.factors import Authenticator, PendingAuthenticator
-from service.stores.postgres import Connection, Undo
+from service.stores.postgres import Connection
 from service.world import World
 
 
@@ -35,6 +34,16 @@ class Codes:
     texts: Sequence[str]
     digests: Sequence[bytes]
     pepper_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class Started:
+    """A pending authenticator with its seed."""
+
+    id: UUID
+    name: str
+    secret: bytes
+    expires_at: datetime
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,12 +62,11 @@ async def start(
     world: World,
     tx: Connection,
     person: UUID,
-    email: str,
     name: str,
     started_by: str,
     origin: Origin,
     client: str,
-) -> Enrolment:
+) -> Started:
     """Begin an enrolment with a fresh seed of 160 bits (RFC 4226 §4, R6); the pending one is replaced."""
     now, authenticator, secret = world.clock.now(), world.row_id(), world.entropy.token(20)
     expires_at = now + timedelta(seconds=world.settings.tokens.enrolment_seconds)
@@ -84,7 +92,7 @@ async def start(
         client=client,
         factor=authenticator,
     )
-    return present(world, secret, authenticator, email, name, expires_at)
+    return Started(authenticator, name, secret, expires_at)
 
 
 async def pending(world: World, person: UUID, authenticator: UUID, started_by: str) -> PendingAuthenticator:
@@ -102,6 +110,13 @@ async def pending(world: World, person: UUID, authenticator: UUID, started_by: s
     return found
 
 
+async def newest(world: World, person: UUID, started_by: str) -> Started | None:
+    """The enrolment that `started_by` has open, whatever its id."""
+    async with world.db.connection() as connection:
+        found = await factor_store.pending(connection, person, None, world.clock.now())
+    return opened(world, person, found) if found and found.started_by == started_by else None
+
+
 async def turn_on(
     world: World,
     tx: Connection,
@@ -114,16 +129,15 @@ async def turn_on(
     kept: UUID | None = None,
 ) -> int:
     """Confirm an authenticator (with `codes` when it is the first), end every session but `kept`, and
-    return the new epoch. Undoes everything with EnrolmentReplaced when another was faster."""
+    return the new epoch. Raises EnrolmentReplaced when another was faster."""
     now, authenticator, step = world.clock.now(), finding.authenticator, finding.step
     assert authenticator is not None  # a right finding has both
     assert step is not None
     if not await factor_store.confirm(tx, person, authenticator, step, now):
-        raise Undo(EnrolmentReplaced("replaced or confirmed meanwhile"))
+        raise EnrolmentReplaced("replaced or confirmed meanwhile")
     if codes is not None:
         await keep_codes(tx, person, codes)
-    await session_store.end_all(tx, person, EndReason.TWO_FACTOR_CHANGED, now, kept=kept)
-    epoch = await account_store.raise_epoch(tx, person)
+    _, epoch = await session_flow.end_others(world, tx, person, EndReason.TWO_FACTOR_CHANGED, kept=kept)
     await audit_store.record(
         tx,
         world.row_id(),
@@ -143,28 +157,39 @@ async def turn_on(
     return epoch
 
 
-def present(
-    world: World, secret: bytes, authenticator: UUID, email: str, name: str, expires_at: datetime
-) -> Enrolment:
+def opened(world: World, person: UUID, found: PendingAuthenticator) -> Started:
+    """A pending authenticator that was kept, its seed unsealed."""
+    return Started(found.id, found.name, proofs.open_seed(world, person, found), found.expires_at)
+
+
+def present(world: World, started: Started, email: str) -> Enrolment:
     """A seed as its owner needs it: a key to type, a link, a picture."""
-    uri = totp.provisioning_uri(secret, email, world.settings.issuer.partition("://")[2], totp.Parameters())
-    return Enrolment(authenticator, name, totp.display_key(secret), uri, totp.qr_svg(uri), expires_at)
+    issuer = world.settings.issuer.partition("://")[2]
+    uri = totp.provisioning_uri(started.secret, email, issuer, totp.Parameters())
+    key, picture = totp.display_key(started.secret), totp.qr_svg(uri)
+    return Enrolment(started.id, started.name, key, uri, picture, started.expires_at)
+
+
+def require_code(code: str) -> None:
+    """Raise InvalidRequest for what cannot be a new authenticator's code, which has six digits."""
+    if not totp.is_code(code):
+        raise InvalidRequest("not six digits", errors=[{"pointer": "/code", "code": "not_a_code"}])
 
 
 def examine(world: World, person: UUID, enrolling: Authenticator, code: str) -> Finding:
     """Look at the first code of a pending authenticator."""
-    if not totp.is_code(code, enrolling.parameters.digits):
-        raise InvalidRequest("not six digits", errors=[{"pointer": "/code", "code": "not_a_code"}])
     return replace(proofs.match(world, person, enrolling, code), enrols=True)
 
 
 async def new_codes(world: World, salt: bytes) -> Codes:
     """Draw five backup codes and hash them; nothing is kept yet."""
     texts, pepper = _draw(world), world.active(Kind.PEPPER)
-    digests = [
-        crypto.digest(pepper.material, "backup_code", await world.pool.hash_code(text.replace("-", ""), salt))
-        for text in texts
-    ]
+    digests = []
+    for text in texts:
+        canonical = backup_codes.canonical(text)
+        assert canonical is not None  # it was made in just that form
+        hashed = await world.pool.hash_code(canonical, salt)
+        digests.append(crypto.digest(pepper.material, "backup_code", hashed))
     return Codes(world.row_id(), world.clock.now(), texts, digests, pepper.id)
 
 

@@ -4,11 +4,15 @@ A proof is examined outside any transaction (a hash takes milliseconds and must 
 connection) and spent inside the transaction of the act it buys.
 """
 
-from collections.abc import Sequence
+from asyncio import CancelledError, shield
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, replace
-from datetime import datetime, timedelta
+from datetime import datetime
 from math import ceil
+from typing import TypeVar
 from uuid import UUID
+
+import structlog
 
 from service import crypto
 from service.domain import accounts, backup_codes, policy, totp
@@ -17,8 +21,10 @@ from service.errors import (
     CodeAlreadyUsed,
     DoorwardError,
     InvalidCode,
+    InvalidCredentials,
     InvalidPreAuthToken,
     InvalidRequest,
+    InvalidToken,
     RateLimited,
     SecondFactorBlocked,
     Unavailable,
@@ -28,10 +34,15 @@ from service.stores import accounts as account_store
 from service.stores import audit as audit_store
 from service.stores import factors as factor_store
 from service.stores import outbox as outbox_store
+from service.stores import sessions as session_store
 from service.stores import sign_in as sign_in_store
+from service.stores.accounts import Person
 from service.stores.factors import Authenticator, BackupCode
-from service.stores.postgres import Connection, Undo
+from service.stores.postgres import Connection
 from service.world import World
+
+T = TypeVar("T")
+_log = structlog.get_logger()
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,33 +70,40 @@ class Finding:
         )
 
 
-@dataclass(frozen=True, slots=True)
-class Trial:
-    """Whose guess it is, under which act it is recorded, and in which budget it counts.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Attempt:
+    """Who tries what, from where: what an audit row says of it. `person` is None for an unknown address."""
+
+    act: str
+    person: UUID | None
+    origin: Origin
+    client: str
+    session: UUID | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Trial(Attempt):
+    """A guess at a second factor, and the budget it counts in.
 
     `token` is the digest of the pre-auth token that it is tried on; `stale` is the refusal when the
     person's `epoch` has moved on.
     """
 
-    act: str
     person: UUID
     epoch: int
     known: bool
-    origin: Origin
-    client: str
     stale: type[DoorwardError]
     token: bytes | None = None
-    session: UUID | None = None
 
 
 # A password
 
 
-def read_password(text: str, minimum: int = 0) -> str:
+def read_password(text: str, pointer: str = "/password") -> str:
     """The one normal form of a password (NFKC). Raises InvalidRequest for a text that cannot be one."""
-    normal = accounts.normal_password(text, minimum=minimum)
+    normal = accounts.normal_password(text)
     if isinstance(normal, accounts.PasswordFault):
-        raise InvalidRequest(f"password {normal}", errors=[{"pointer": "/password", "code": str(normal)}])
+        raise InvalidRequest(f"password {normal}", errors=[{"pointer": pointer, "code": str(normal)}])
     return normal
 
 
@@ -94,7 +112,9 @@ def password_key(world: World, email: str, *, known: bool) -> bytes:
     return world.index("password", f"{email}\n{'known' if known else 'stranger'}")
 
 
-async def examine_password(world: World, key: bytes, password_hash: str | None, password: str) -> bool:
+async def examine_password(
+    world: World, attempt: Attempt, key: bytes, password_hash: str | None, password: str
+) -> bool:
     """Admit a try under `key`, then hash. Raises RateLimited without hashing, or Unavailable.
 
     The caller owes the try its verdict: `account_store.password_failed` or `password_held`.
@@ -104,54 +124,99 @@ async def examine_password(world: World, key: bytes, password_hash: str | None, 
         if not await account_store.admit_password(connection, key, now):
             until = await account_store.password_wait(connection, key)
             wait = ceil((until - now).total_seconds()) if until and until > now else 1
-            raise RateLimited(
+            refusal = RateLimited(
                 "this address has to wait",
                 retry_after=wait,
                 limit=f'"password.person";q=1;w={policy.LONGEST_PASSWORD_WAIT}',
             )
+            await record_refusal(world, connection, attempt, refusal)
+            raise refusal
     try:
         return await world.pool.verify_password(password_hash, password)
-    except Unavailable:
-        async with world.db.connection() as connection:
-            await account_store.password_unjudged(connection, key)
+    except (Unavailable, CancelledError):
+        # No verdict was made. The place goes back even when the sender hung up, or five who did would
+        # keep everyone at this address waiting.
+        await shield(_unjudged(world, key))
         raise
 
 
+async def confirm_password(world: World, attempt: Attempt, person: Person, password: str) -> None:
+    """Somebody signed in proves their password again, in the budget of known devices.
+
+    Raises InvalidCredentials, RateLimited or Unavailable as the sign-in does.
+    """
+    key = password_key(world, person.email, known=True)
+    right = await examine_password(world, attempt, key, person.password_hash, password)
+
+    async def judge(tx: Connection) -> DoorwardError | None:
+        if right:
+            await account_store.password_held(tx, key)
+            return None
+        await account_store.password_failed(tx, key, world.clock.now())
+        await record(world, tx, attempt, "failed", method="password")
+        return InvalidCredentials("wrong password")
+
+    await world.db.transact(judge)
+
+
 async def rehash_password(world: World, email: str, old_hash: str, password: str) -> None:
-    """Keep the same password under today's parameters."""
-    new_hash = await world.pool.hash_password(password)
-    async with world.db.connection() as connection:
-        await account_store.rehash_password(connection, email, old_hash, new_hash)
-
-
-async def new_password_hash(world: World, person: UUID, email: str, password: str) -> str:
-    """The hash of a new password. Raises InvalidRequest for one that may not be theirs, or is the old."""
-    fault: str | None = accounts.password_fault(password, email)
-    if fault is None:
+    """Keep the same password under today's parameters. When there is no room for it now, the next
+    sign-in tries again: a session that stands must not be answered with 503."""
+    try:
+        new_hash = await world.pool.hash_password(password)
         async with world.db.connection() as connection:
-            present = await account_store.by_id(connection, person)
-        normal = read_password(password)
-        if present and await world.pool.verify_password(present.password_hash, normal):
-            fault = "unchanged"
-        else:
-            return await world.pool.hash_password(normal)
-    raise InvalidRequest(f"password {fault}", errors=[{"pointer": "/new_password", "code": str(fault)}])
+            await account_store.rehash_password(connection, email, old_hash, new_hash)
+    except Unavailable as fault:
+        _log.info("rehash_put_off", reason=fault.private)
+
+
+def new_password(text: str, email: str) -> str:
+    """The normal form of a new password. Raises InvalidRequest for one that may not be theirs."""
+    if fault := accounts.password_fault(text, email):
+        raise _not_that_password(str(fault))
+    return read_password(text, "/new_password")
+
+
+async def new_password_hash(world: World, person: UUID, password: str) -> str:
+    """The hash of a new password of normal form. Raises InvalidRequest when it is the present one."""
+    async with world.db.connection() as connection:
+        present = await account_store.by_id(connection, person)
+    if present and await world.pool.verify_password(present.password_hash, password):
+        raise _not_that_password("unchanged")
+    return await world.pool.hash_password(password)
+
+
+def _not_that_password(fault: str) -> InvalidRequest:
+    return InvalidRequest(f"password {fault}", errors=[{"pointer": "/new_password", "code": fault}])
+
+
+async def _unjudged(world: World, key: bytes) -> None:
+    async with world.db.connection() as connection:
+        await account_store.password_unjudged(connection, key)
 
 
 # A second factor
 
 
-def require_budget(world: World, failures: Sequence[datetime], streak: int) -> None:
-    """Refuse before anything is hashed when the budget is used up. The count itself decides later."""
-    if fault := _over_budget(world, failures, streak):
-        raise fault
-
-
-async def examine(world: World, person: UUID, salt: bytes, code: str, method: Kind | None) -> Finding:
-    """Look at a code of a person. Raises InvalidRequest when it has the shape of no factor at all."""
+def read_code(code: str, method: Kind | None) -> Kind:
+    """Which factor a text could be. Raises InvalidRequest when it has the shape of none: asked before
+    anything is charged or looked up."""
     kind = kind_of(code, method)
     if kind is None:
         raise InvalidRequest("not shaped like a code", errors=[{"pointer": "/code", "code": "not_a_code"}])
+    return kind
+
+
+async def require_budget(world: World, trial: Trial, failures: Sequence[datetime], streak: int) -> None:
+    """Refuse before anything is hashed when the budget is used up. The count itself decides later."""
+    if fault := _over_budget(world, failures, streak):
+        async with world.db.connection() as connection:
+            await record_refusal(world, connection, trial, fault)
+        raise fault
+
+
+async def examine(world: World, person: UUID, salt: bytes, code: str, kind: Kind) -> Finding:
+    """Look at a code of a person, of the kind that `read_code` saw in it."""
     if kind == "totp":
         async with world.db.connection() as connection:
             authenticators = await factor_store.authenticators(connection, person)
@@ -171,6 +236,21 @@ async def examine(world: World, person: UUID, salt: bytes, code: str, method: Ki
     return Finding(kind, "right", right=True, code=found)
 
 
+async def spend(
+    world: World, trial: Trial, finding: Finding, then: Callable[[Connection, Finding], Awaitable[T]]
+) -> T:
+    """Settle an examined guess and, in the same transaction, do what a right one buys."""
+
+    async def act(tx: Connection) -> T | DoorwardError:
+        settled = await settle(world, tx, trial, finding)
+        return settled if isinstance(settled, DoorwardError) else await then(tx, settled)
+
+    bought = await world.db.transact(act)
+    if finding.authenticator is not None and finding.step is not None:
+        await world.limits.remember_step(finding.authenticator, finding.step)
+    return bought
+
+
 async def settle(world: World, tx: Connection, trial: Trial, finding: Finding) -> Finding | DoorwardError:
     """Count an examined guess and burn what it spends; the finding, or why it is refused.
 
@@ -184,9 +264,13 @@ async def settle(world: World, tx: Connection, trial: Trial, finding: Finding) -
     )
     if counted is None:
         spent = await factor_store.spent(tx, trial.person, known=trial.known)
-        return _over_budget(world, spent.failures, spent.streak) or Unavailable("raced for the budget")
+        refusal = _over_budget(world, spent.failures, spent.streak) or Unavailable("raced for the budget")
+        await record_refusal(world, tx, trial, refusal)
+        return refusal
+    if trial.session and await session_store.living(tx, trial.session) != counted.epoch:
+        raise InvalidToken("the session ended meanwhile")
     if not counted.stands(trial.epoch):
-        raise Undo(trial.stale("the person's epoch moved on"))
+        raise trial.stale("the person's epoch moved on")
     attempts = await take_try(world, tx, trial.token, spend=finding.right) if trial.token else None
     failures = counted.failures
     if finding.right and not finding.enrols:
@@ -199,9 +283,17 @@ async def settle(world: World, tx: Connection, trial: Trial, finding: Finding) -
     if finding.right:
         return finding
     await _record(world, tx, trial, finding, "failed", reason=finding.why)
-    if sum(at + timedelta(minutes=5) > now for at in failures) == 1:
+    if not finding.enrols and world.budget.recent(failures, now) == 1:
         # Right password, wrong second factor: the person hears of it, once for a burst.
-        await outbox_store.put(tx, world.row_id(), "second_factor_failed", trial.person, trial.origin, now)
+        await outbox_store.put_at_most(
+            tx,
+            world.row_id(),
+            "second_factor_failed",
+            trial.person,
+            trial.origin,
+            now,
+            most=policy.LETTERS_A_DAY,
+        )
     return finding.refusal(tries_left(world, attempts, failures), now)
 
 
@@ -225,18 +317,12 @@ async def accept(world: World, tx: Connection, trial: Trial, finding: Finding) -
     return codes_left
 
 
-async def remember(world: World, finding: Finding) -> None:
-    """After the commit of a success: let Redis refuse the same step early."""
-    if finding.authenticator is not None and finding.step is not None:
-        await world.limits.remember_step(finding.authenticator, finding.step)
-
-
 async def take_try(world: World, tx: Connection, token: bytes, *, spend: bool) -> int:
     """Claim one of a pre-auth token's tries, and with `spend` the token; how many are taken."""
     limit, now = world.settings.tokens.pre_auth_attempts, world.clock.now()
     attempts = await sign_in_store.take_try(tx, token, spend=spend, limit=limit, now=now)
     if attempts is None:
-        raise Undo(InvalidPreAuthToken("another was faster"))
+        raise InvalidPreAuthToken("another was faster")
     return attempts
 
 
@@ -249,8 +335,7 @@ def tries_left(world: World, attempts: int | None, failures: Sequence[datetime])
 def match(world: World, person: UUID, one: Authenticator, code: str) -> Finding:
     """Compare a code with one authenticator, by the rule in domain/totp.py."""
     secret, now = open_seed(world, person, one), world.clock.now()
-    last_step = one.last_step if one.last_step >= 0 else None
-    match totp.match(secret, code, now, last_step, one.parameters, world.settings.two_factor.window):
+    match totp.match(secret, code, now, one.last_step, one.parameters, world.settings.two_factor.window):
         case totp.Accepted(step):
             return Finding("totp", "right", right=True, authenticator=one.id, step=step)
         case totp.Replayed(step):
@@ -279,23 +364,35 @@ async def _burn(tx: Connection, person: UUID, finding: Finding, now: datetime) -
     return finding if burnt else replace(finding, right=False, used=True, why="another was faster")
 
 
-async def _record(
-    world: World, tx: Connection, trial: Trial, finding: Finding, result: audit_store.Result, **detail: object
+async def record(
+    world: World, tx: Connection, attempt: Attempt, result: audit_store.Result, **detail: object
 ) -> None:
+    """Write an attempt down."""
     await audit_store.record(
         tx,
         world.row_id(),
         world.clock.now(),
-        trial.act,
+        attempt.act,
         result,
-        trial.origin,
-        person=trial.person,
-        client=trial.client,
-        session=trial.session,
-        factor=finding.authenticator,
-        method=finding.kind,
-        **detail,
+        attempt.origin,
+        person=attempt.person,
+        client=attempt.client,
+        session=attempt.session,
+        **detail,  # type: ignore[arg-type]
     )
+
+
+async def record_refusal(world: World, tx: Connection, attempt: Attempt, refusal: DoorwardError) -> None:
+    """Write down that a known person's attempt was not even judged, once in a while."""
+    if attempt.person is not None:
+        since = world.clock.now() - policy.REFUSALS_APART
+        await record(world, tx, attempt, "refused", unless_since=since, reason=refusal.private)
+
+
+async def _record(
+    world: World, tx: Connection, trial: Trial, finding: Finding, result: audit_store.Result, **detail: object
+) -> None:
+    await record(world, tx, trial, result, factor=finding.authenticator, method=finding.kind, **detail)
 
 
 def _over_budget(world: World, failures: Sequence[datetime], streak: int) -> DoorwardError | None:

@@ -1,44 +1,60 @@
-"""Sessions: opened, found by their token, refreshed, ended. The other flows may call this one."""
+"""Sessions: opened, found by their token or cookie, renewed, listed, ended. The other flows call this one."""
 
-import base64
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import TypeAlias, TypeVar
 from uuid import UUID
 
-import structlog
 from asyncpg import Record
 
 from service import crypto
 from service.domain import policy
 from service.domain import sessions as rules
-from service.domain.sessions import DeviceToken, EndReason, RefreshToken, Verdict
-from service.domain.sign_in import FRONTEND, Origin, Standing
-from service.errors import InvalidRefreshToken, InvalidToken, ReauthenticationRequired, UnauthorizedClient
-from service.keyring import BadToken, Kind
+from service.domain.sessions import DeviceToken, EndReason, RefreshToken
+from service.domain.sign_in import PAGES, Origin, Standing
+from service.errors import Conflict, DoorwardError, InvalidToken, NotFound, ReauthenticationRequired
+from service.keyring import BadToken, Kind, b64url
+from service.stores import accounts as account_store
 from service.stores import audit as audit_store
-from service.stores import outbox as outbox_store
 from service.stores import sessions as session_store
-from service.stores.postgres import Connection, Undo
+from service.stores.accounts import Person
+from service.stores.postgres import Connection
 from service.world import World
 
-_log = structlog.get_logger()
+T = TypeVar("T")
+#: A browser's session is written down as used at most once in so long: a page must not cost a write.
+_SEEN_APART = timedelta(minutes=1)
 
 
 @dataclass(frozen=True, slots=True)
 class Opened:
-    """A session that stands in Postgres, and what its tokens are made of."""
+    """An API session that stands in Postgres, and what its tokens are made of."""
 
     session: UUID
     family: UUID
     person: UUID
     sub: UUID
+    epoch: int
     client: str
     scope: str
     amr: Sequence[str]
     auth_time: datetime
     refresh_token: RefreshToken
+
+
+@dataclass(frozen=True, slots=True)
+class BrowserSession:
+    """A browser's session that stands in Postgres, and the only copy of its cookie's value."""
+
+    session: UUID
+    person: UUID
+    epoch: int
+    cookie: str
+
+
+AnySession: TypeAlias = Opened | BrowserSession
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +70,7 @@ class Tokens:
 
 @dataclass(frozen=True, slots=True)
 class Caller:
-    """Whoever an access token stands for, as Postgres knows them now."""
+    """Whoever an access token or a browser's cookie stands for, as Postgres knows them now."""
 
     person: UUID
     session: UUID
@@ -63,19 +79,63 @@ class Caller:
     amr: Sequence[str]
     auth_time: datetime
     epoch: int
-    roles: Sequence[str]
+
+    @property
+    def in_browser(self) -> bool:
+        """Whether the session lives by a cookie, which gets a new value at every rise in privilege."""
+        return self.client == PAGES
 
 
-def require_frontend(client: str) -> None:
-    """The JSON API's sign-in is for first-party frontends; everyone else redirects (contract §3)."""
-    if client != FRONTEND:
-        raise UnauthorizedClient(f"client {client!r} is not a first-party frontend")
+# Opened
 
 
 async def open_session(
     world: World, tx: Connection, standing: Standing, client: str, auth_time: datetime, origin: Origin
+) -> AnySession:
+    """Insert the session, with a cookie for a browser and a refresh family for everyone else. The person's
+    row is held by the caller."""
+    make = _open_in_browser if client == PAGES else _open_family
+    opened = await make(world, tx, standing, client, auth_time, origin)
+    await audit_store.record(
+        tx,
+        world.row_id(),
+        world.clock.now(),
+        "session:start",
+        "ok",
+        origin,
+        person=standing.person,
+        client=client,
+        session=opened.session,
+        method=rules.method(standing.amr),
+    )
+    return opened
+
+
+async def _open_in_browser(
+    world: World, tx: Connection, standing: Standing, client: str, auth_time: datetime, origin: Origin
+) -> BrowserSession:
+    now, life = world.clock.now(), world.settings.tokens
+    opened = BrowserSession(world.row_id(), standing.person, standing.epoch, _cookie(world))
+    await session_store.open_in_browser(
+        tx,
+        session=opened.session,
+        person=standing.person,
+        epoch=standing.epoch,
+        amr=standing.amr,
+        auth_time=auth_time,
+        client=client,
+        cookie=crypto.sha256(opened.cookie),
+        origin=origin,
+        now=now,
+        idle_at=now + timedelta(seconds=life.cookie_idle_seconds),
+        absolute_at=now + timedelta(seconds=life.cookie_absolute_seconds),
+    )
+    return opened
+
+
+async def _open_family(
+    world: World, tx: Connection, standing: Standing, client: str, auth_time: datetime, origin: Origin
 ) -> Opened:
-    """Insert the session and its refresh family. The person's row is held by the caller."""
     now, session, family = world.clock.now(), world.row_id(), world.row_id()
     key, salt, life = world.active(Kind.TOKEN), world.entropy.token(16), world.settings.tokens
     scope = rules.scope(standing.roles, standing.amr)
@@ -96,9 +156,17 @@ async def open_session(
         idle_at=now + timedelta(seconds=life.refresh_idle_seconds),
         absolute_at=now + timedelta(seconds=life.refresh_absolute_seconds),
     )
-    token = _refresh_token(key.material, family, 0, salt)
     return Opened(
-        session, family, standing.person, standing.sub, client, scope, standing.amr, auth_time, token
+        session,
+        family,
+        standing.person,
+        standing.sub,
+        standing.epoch,
+        client,
+        scope,
+        standing.amr,
+        auth_time,
+        refresh_token(key.material, family, 0, salt),
     )
 
 
@@ -127,25 +195,30 @@ def mint(world: World, opened: Opened) -> Tokens:
         "at+jwt",
         now,
     )
-    half = hashlib.sha256(access.encode()).digest()[:16]
-    at_hash = base64.urlsafe_b64encode(half).rstrip(b"=").decode()
+    at_hash = b64url(hashlib.sha256(access.encode()).digest()[:16])
     identity = world.keyring.sign(
         shared | {"aud": opened.client, "azp": opened.client, "at_hash": at_hash}, "JWT", now
     )
     return Tokens(access, str(opened.refresh_token), identity, life, opened.session)
 
 
-def device_token(world: World, person: UUID) -> str:
+def refresh_token(key: bytes, family: UUID, generation: int, salt: bytes) -> RefreshToken:
+    """The token of a generation: computed, never kept, so that a dump of the database holds none."""
+    token = RefreshToken(family, generation, b"")
+    return RefreshToken(family, generation, crypto.digest(key, "refresh", token.signed + salt))
+
+
+def device_token(world: World, person: UUID, epoch: int) -> str:
     """A token by which this browser is known later: strangers have another budget of failures."""
-    token = DeviceToken(person, int(world.clock.now().timestamp()), b"")
+    token = DeviceToken(person, epoch, int(world.clock.now().timestamp()), b"")
     mac = crypto.digest(world.active(Kind.TOKEN).material, "device", token.signed)
-    return str(DeviceToken(person, token.issued_at, mac))
+    return str(DeviceToken(person, epoch, token.issued_at, mac))
 
 
-def is_known_device(world: World, person: UUID, text: str | None) -> bool:
+def is_known_device(world: World, person: Person, text: str | None) -> bool:
     """Whether a text is a device token of this person that still counts."""
     token = rules.parse_device(text) if text else None
-    if token is None or token.person != person:
+    if token is None or (token.person, token.epoch) != (person.id, person.epoch):
         return False
     genuine = any(
         crypto.same(token.mac, crypto.digest(key.material, "device", token.signed))
@@ -153,6 +226,9 @@ def is_known_device(world: World, person: UUID, text: str | None) -> bool:
     )
     age = world.clock.now().timestamp() - token.issued_at
     return genuine and age < world.settings.tokens.device_seconds
+
+
+# Found
 
 
 async def caller(world: World, token: str) -> Caller:
@@ -186,165 +262,237 @@ async def caller(world: World, token: str) -> Caller:
         row["amr"],
         row["auth_time"],
         row["epoch"],
-        row["roles"],
     )
+
+
+async def browser(world: World, origin: Origin, cookie: str) -> Caller:
+    """Who a browser's cookie stands for. Raises InvalidToken, with the reason when its session has ended:
+    whoever holds the cookie of an ended session may know why."""
+    if not rules.is_browser(cookie):
+        raise InvalidToken("not of a session cookie's form")
+    now, life = world.clock.now(), world.settings.tokens
+    async with world.db.connection() as connection:
+        row = await session_store.browser(connection, crypto.sha256(cookie))
+        if row is None:
+            raise InvalidToken("no session has this cookie")
+        reason = _why_ended(row, now)
+        if reason is None and row["seen_at"] + _SEEN_APART <= now:
+            idle_at = now + timedelta(seconds=life.cookie_idle_seconds)
+            await session_store.see(connection, row["id"], origin, idle_at, now)
+    if reason in (EndReason.IDLE, EndReason.ABSOLUTE) and row["ended_at"] is None:
+        await world.db.transact(lambda tx: _expire(world, tx, origin, row, reason))
+    if reason is not None:
+        raise InvalidToken(f"the session had ended: {reason}", reason=reason)
+    return Caller(
+        row["person_id"],
+        row["id"],
+        row["client_id"],
+        rules.scope(row["roles"], row["amr"]).split(),
+        row["amr"],
+        row["auth_time"],
+        row["epoch"],
+    )
+
+
+def _why_ended(row: Record, now: datetime) -> EndReason | None:
+    if row["ended_at"]:
+        return EndReason(row["end_reason"])
+    if row["disabled_at"]:
+        return EndReason.USER_DISABLED
+    if row["epoch"] != row["person_epoch"]:
+        return EndReason.REVOKED
+    return rules.expired(row["idle_at"], row["absolute_at"], now)
+
+
+async def _expire(world: World, tx: Connection, origin: Origin, row: Record, reason: EndReason) -> None:
+    now, person = world.clock.now(), row["person_id"]
+    if await session_store.end(tx, person, row["id"], reason, now):
+        await audit_store.record(
+            tx,
+            world.row_id(),
+            now,
+            "session:expiry",
+            "ok",
+            origin,
+            person=person,
+            client=row["client_id"],
+            session=row["id"],
+            reason=reason,
+        )
 
 
 def require_step_up(world: World, caller: Caller, *, enrolled: bool) -> None:
     """Refuse what this session may do only shortly after proving everything its person has."""
-    if not policy.stepped_up(
+    if not has_stepped_up(world, caller, enrolled=enrolled):
+        raise ReauthenticationRequired("the session's last full proof is too old")
+
+
+def has_stepped_up(world: World, caller: Caller, *, enrolled: bool) -> bool:
+    """Whether this session proved everything its person has, lately enough."""
+    return policy.stepped_up(
         auth_time=caller.auth_time,
         two_factors="mfa" in caller.amr,
         enrolled=enrolled,
         now=world.clock.now(),
         seconds=world.settings.tokens.step_up_seconds,
-    ):
-        raise ReauthenticationRequired("the session's last full proof is too old")
-
-
-async def prove_anew(world: World, tx: Connection, caller: Caller, amr: Sequence[str], epoch: int) -> None:
-    """Write down that the session proved itself just now. Undoes the act when it has ended meanwhile."""
-    now = world.clock.now()
-    if not await session_store.strengthen(tx, caller.session, auth_time=now, amr=amr, epoch=epoch):
-        raise Undo(InvalidToken("the session ended meanwhile"))
-
-
-async def refresh(world: World, origin: Origin, text: str, client: str) -> Tokens:
-    """Exchange a refresh token for new tokens (RFC 6749 §6, RFC 9700 §4.14).
-
-    Raises InvalidRefreshToken, with the reason when the token is genuine and its client is right.
-    """
-    require_frontend(client)
-    token = rules.parse_refresh(text)
-    if token is None:
-        raise InvalidRefreshToken("not of a refresh token's form")
-    now, life = world.clock.now(), world.settings.tokens
-    idle_at = now + timedelta(seconds=life.refresh_idle_seconds)
-    async with world.db.connection() as connection:
-        family = await session_store.family(connection, token.family)
-        key = _prove(world, family, token, client)
-        verdict = _judge(world, family, token, now)
-        granted = verdict is Verdict.SAME_SUCCESSOR
-        if verdict is Verdict.ROTATE:
-            granted = await session_store.rotate(
-                connection, token.family, token.generation, idle_at, origin, now
-            )
-            if not granted:
-                # Another presented the same token a moment ago: what it wrote decides what this one gets.
-                family = await session_store.family(connection, token.family)
-                verdict = _judge(world, family, token, now)
-                granted = verdict is Verdict.SAME_SUCCESSOR
-    assert family is not None  # _prove refuses a family that is not there
-    if not granted:
-        raise await _refuse(world, origin, family, token, verdict)
-    successor = _refresh_token(key, token.family, token.generation + 1, family["salt"])
-    return mint(
-        world,
-        Opened(
-            family["session_id"],
-            token.family,
-            family["person_id"],
-            family["sub"],
-            client,
-            family["scope"],
-            family["amr"],
-            family["auth_time"],
-            successor,
-        ),
     )
 
 
-async def sign_out(world: World, origin: Origin, caller: Caller) -> None:
-    """End the caller's session and its families."""
+# Acting
+
+
+async def acting(
+    world: World, caller: Caller, act: Callable[[Connection], Awaitable[T | DoorwardError]]
+) -> T:
+    """Run an act of somebody signed in, in one transaction that holds their row and their session.
+
+    Raises InvalidToken when the session ended meanwhile, and Conflict when it lives through a change that
+    it does not know of: what it saw is no longer so.
+    """
+
+    async def held(tx: Connection) -> T | DoorwardError:
+        person = await account_store.hold(tx, caller.person)
+        epoch = await session_store.living(tx, caller.session)
+        if person.disabled or epoch != person.epoch:
+            return InvalidToken("the session ended meanwhile")
+        if epoch != caller.epoch:
+            return Conflict("the person's epoch moved on")
+        return await act(tx)
+
+    return await world.db.transact(held)
+
+
+async def end_others(
+    world: World, tx: Connection, person: UUID, reason: EndReason, *, kept: UUID | None
+) -> tuple[int, int]:
+    """End whatever the person has open but the session `kept`: how many sessions, and the new epoch, which
+    kills what is under way as well (pre-auth tokens, device tokens)."""
+    ended = await session_store.end_all(tx, person, reason, world.clock.now(), kept=kept)
+    return ended, await account_store.raise_epoch(tx, person)
+
+
+async def renew(
+    world: World,
+    tx: Connection,
+    caller: Caller,
+    *,
+    epoch: int,
+    amr: Sequence[str] | None = None,
+    proved_at: datetime | None = None,
+) -> str | None:
+    """Let the acting session live on at `epoch`, with the new `amr` and time of a full proof where there is
+    one. A browser's session gets a new cookie, which is returned: a copy of the old one opens nothing."""
+    cookie = _cookie(world) if caller.in_browser else None
+    if not await session_store.renew(
+        tx,
+        caller.session,
+        auth_time=proved_at or caller.auth_time,
+        amr=amr or caller.amr,
+        epoch=epoch,
+        cookie=crypto.sha256(cookie) if cookie else None,
+    ):
+        raise InvalidToken("the session ended meanwhile")
+    return cookie
+
+
+# Listed and ended
+
+
+@dataclass(frozen=True, slots=True)
+class Listed:
+    """A session as its person sees it. `seen_at` is its last use, from `seen_address`."""
+
+    id: UUID
+    current: bool
+    client: str
+    in_browser: bool
+    two_factors: bool
+    address: str
+    browser: str
+    place: str | None
+    created_at: datetime
+    seen_at: datetime
+    seen_address: str
+    ended_at: datetime | None
+    reason: EndReason | None
+
+
+async def listed(
+    world: World, caller: Caller, *, ended: bool | None, before: UUID | None, limit: int
+) -> Sequence[Listed]:
+    """The person's sessions, newest first: living ones, ended ones, or with None both."""
     now = world.clock.now()
-
-    async def act(tx: Connection) -> None:
-        await session_store.end(tx, caller.person, caller.session, EndReason.SIGNED_OUT, now)
-        await audit_store.record(
-            tx,
-            world.row_id(),
-            now,
-            "session:sign_out",
-            "ok",
-            origin,
-            person=caller.person,
-            client=caller.client,
-            session=caller.session,
+    async with world.db.connection() as connection:
+        rows = await session_store.of_person(
+            connection, caller.person, ended=ended, before=before, limit=limit, now=now
         )
-
-    await world.db.transact(act)
-
-
-def _refresh_token(key: bytes, family: UUID, generation: int, salt: bytes) -> RefreshToken:
-    token = RefreshToken(family, generation, b"")
-    return RefreshToken(family, generation, crypto.digest(key, "refresh", token.signed + salt))
-
-
-def _prove(world: World, family: Record | None, token: RefreshToken, client: str) -> bytes:
-    """The family's HMAC key, once the token is proved genuine and the client's own."""
-    if family is None:
-        raise InvalidRefreshToken("no such family")
-    key = world.keyring.get(Kind.TOKEN, family["key_id"])
-    if key is None:
-        raise InvalidRefreshToken("the family's key has retired")
-    genuine = _refresh_token(key.material, token.family, token.generation, family["salt"])
-    if not crypto.same(genuine.mac, token.mac):
-        raise InvalidRefreshToken("the HMAC does not fit")
-    if family["client_id"] != client:
-        raise InvalidRefreshToken("another client's token")
-    return key.material
+    return [
+        Listed(
+            id=row["id"],
+            current=row["id"] == caller.session,
+            client=row["client_id"],
+            in_browser=row["in_browser"],
+            two_factors="mfa" in row["amr"],
+            address=str(row["address"]),
+            browser=row["browser"],
+            place=row["place"],
+            created_at=row["created_at"],
+            seen_at=row["seen_at"],
+            seen_address=str(row["seen_address"]),
+            ended_at=row["ended_at"],
+            reason=row["end_reason"] and EndReason(row["end_reason"]),
+        )
+        for row in rows
+    ]
 
 
-def _judge(world: World, family: Record | None, token: RefreshToken, now: datetime) -> Verdict | EndReason:
-    assert family is not None  # _prove refuses a family that is not there
-    if family["ended_at"] or family["session_ended_at"]:
-        return EndReason(family["end_reason"] or family["session_end_reason"])
-    if family["disabled_at"]:
-        return EndReason.USER_DISABLED
-    if family["epoch"] != family["person_epoch"]:
-        return EndReason.REVOKED
-    grace = world.settings.tokens.refresh_grace_seconds
-    verdict = rules.judge(token.generation, family["generation"], family["rotated_at"], now, grace)
-    if verdict is Verdict.THEFT:
-        return verdict
-    return rules.expired(family["idle_at"], family["absolute_at"], now) or verdict
+async def end(world: World, origin: Origin, caller: Caller, session: UUID) -> None:
+    """End one of the person's sessions, at once; one that has ended stays so. Raises NotFound for
+    another's."""
+    own = session == caller.session
+    reason = EndReason.SIGNED_OUT if own else EndReason.REVOKED
+
+    async def act(tx: Connection) -> DoorwardError | None:
+        if await session_store.owner(tx, session) != caller.person:
+            return NotFound("no session of this person")
+        if await session_store.end(tx, caller.person, session, reason, world.clock.now()):
+            name = "session:sign_out" if own else "session:end"
+            await _record(world, tx, name, origin, caller, session)
+        return None
+
+    if own:
+        await world.db.transact(act)
+    else:
+        await acting(world, caller, act)
 
 
-async def _refuse(
-    world: World, origin: Origin, family: Record, token: RefreshToken, verdict: Verdict | EndReason
-) -> InvalidRefreshToken:
-    """Write down what a refusal means, and return it to be raised after the commit."""
-    if verdict is Verdict.SUPERSEDED or verdict is Verdict.ROTATE:
-        return InvalidRefreshToken("superseded a moment ago", reason=EndReason.SUPERSEDED)
-    if verdict in (EndReason.IDLE, EndReason.ABSOLUTE) or verdict is Verdict.THEFT:
-        reason = EndReason.REFRESH_REUSE if verdict is Verdict.THEFT else EndReason(verdict)
-        await world.db.transact(lambda tx: _end(world, tx, origin, family, token, reason))
-        return InvalidRefreshToken(f"the family ended: {reason}", reason=reason)
-    return InvalidRefreshToken(f"the family had ended: {verdict}", reason=verdict)
+async def end_every_other(world: World, origin: Origin, caller: Caller) -> tuple[int, str | None]:
+    """End all sessions but this one; how many, and the new cookie of a browser's session."""
+
+    async def act(tx: Connection) -> tuple[int, str | None]:
+        ended, epoch = await end_others(world, tx, caller.person, EndReason.REVOKED, kept=caller.session)
+        await _record(world, tx, "session:end_others", origin, caller, caller.session, ended=ended)
+        return ended, await renew(world, tx, caller, epoch=epoch)
+
+    return await acting(world, caller, act)
 
 
-async def _end(
-    world: World, tx: Connection, origin: Origin, family: Record, token: RefreshToken, reason: EndReason
+async def _record(
+    world: World, tx: Connection, name: str, origin: Origin, caller: Caller, session: UUID, **detail: object
 ) -> None:
-    now, person = world.clock.now(), family["person_id"]
-    if not await session_store.end(tx, person, family["session_id"], reason, now):
-        return
-    theft = reason is EndReason.REFRESH_REUSE
     await audit_store.record(
         tx,
         world.row_id(),
-        now,
-        "session:refresh" if theft else "session:expiry",
-        "refused" if theft else "ok",
+        world.clock.now(),
+        name,
+        "ok",
         origin,
-        person=person,
-        client=family["client_id"],
-        session=family["session_id"],
-        reason=reason,
-        generation=token.generation,
-        current_generation=family["generation"],
-        last_address=family["last_address"],
-        last_browser=family["last_browser"],
+        person=caller.person,
+        client=caller.client,
+        session=session,
+        **detail,  # type: ignore[arg-type]
     )
-    if theft:
-        await outbox_store.put(tx, world.row_id(), "refresh_reuse", person, origin, now)
+
+
+def _cookie(world: World) -> str:
+    return rules.opaque(rules.BROWSER, world.entropy.token(32))

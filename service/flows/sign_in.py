@@ -21,17 +21,16 @@ from service.errors import (
 )
 from service.flows import enrolment, proofs
 from service.flows import sessions as session_flow
-from service.flows.enrolment import Codes, Enrolment
-from service.flows.proofs import Trial
-from service.flows.sessions import Opened, Tokens
+from service.flows.enrolment import Codes, Enrolment, Started
+from service.flows.proofs import Attempt, Finding, Trial
+from service.flows.sessions import AnySession, BrowserSession, Opened, Tokens
 from service.stores import accounts as account_store
-from service.stores import audit as audit_store
 from service.stores import factors as factor_store
 from service.stores import outbox as outbox_store
 from service.stores import sessions as session_store
 from service.stores import sign_in as sign_in_store
 from service.stores.accounts import Hold
-from service.stores.postgres import Connection, Undo
+from service.stores.postgres import Connection
 from service.world import World
 
 
@@ -52,7 +51,7 @@ class Owed:
 class Complete:
     """Nothing more is owed."""
 
-    tokens: Tokens
+    opened: Tokens | BrowserSession
     device_token: str
     backup_codes_left: int | None = None
     codes: Codes | None = None
@@ -65,7 +64,7 @@ Outcome: TypeAlias = Owed | Complete
 class _Next:
     """What a transaction led to: the next thing owed or the session, and what is told with it."""
 
-    step: Owed | Opened
+    step: Owed | AnySession
     backup_codes_left: int | None = None
     codes: Codes | None = None
 
@@ -78,7 +77,7 @@ class _Begun:
     known: bool
 
 
-#: What a transaction decides. A refusal is raised after the commit, so that it stays counted.
+#: What a transaction decides. A refusal that is returned stays counted.
 _Verdict: TypeAlias = _Next | DoorwardError
 
 
@@ -86,29 +85,31 @@ async def sign_in(
     world: World, origin: Origin, email: str, password: str, client: str, device_token: str | None
 ) -> Outcome:
     """The first step: a password. Unknown, disabled and wrong cost and answer the same (K-35, K-36)."""
-    session_flow.require_frontend(client)
     address, normal = _address(email), proofs.read_password(password)
     async with world.limits.charged("sign_in.network", origin.address):
         async with world.db.connection() as connection:
             person = await account_store.by_email(connection, address)
-        known = person is not None and session_flow.is_known_device(world, person.id, device_token)
+        known = person is not None and session_flow.is_known_device(world, person, device_token)
         key = proofs.password_key(world, address, known=known)
         password_hash = person.password_hash if person and not person.disabled else None
-        right = await proofs.examine_password(world, key, password_hash, normal)
+        attempt = Attempt(
+            act="account:sign_in", person=person.id if person else None, origin=origin, client=client
+        )
+        right = await proofs.examine_password(world, attempt, key, password_hash, normal)
         now = world.clock.now()
 
         async def act(tx: Connection) -> _Verdict:
             if person is None or not right:
                 await account_store.password_failed(tx, key, now)
-                subject = person.id if person else None
-                await _record(world, tx, "account:sign_in", "failed", origin, client, subject)
+                await proofs.record(world, tx, attempt, "failed", method="password")
                 return InvalidCredentials("no usable password" if password_hash is None else "wrong password")
             await account_store.password_held(tx, key)
             held = await account_store.hold(tx, person.id)
             if not held.stands(person.epoch):
                 # A change acknowledged while the password was hashed ends this sign-in as well (I7).
+                await proofs.record(world, tx, attempt, "refused", reason="the person's epoch moved on")
                 return InvalidCredentials("the person's epoch moved on")
-            await _record(world, tx, "account:sign_in", "ok", origin, client, person.id)
+            await proofs.record(world, tx, attempt, "ok", method="password")
             begun = _Begun(client, known)
             return await _go_on(world, tx, origin, person.standing(("pwd",)), begun, auth_time=now)
 
@@ -125,24 +126,20 @@ async def second_factor(
 
     One transaction counts the guess, claims the token, burns the code and opens the session.
     """
+    kind = proofs.read_code(code, method)
     async with world.limits.charged("second_factor.network", origin.address):
         pending = await _pending(world, token, client, Step.SECOND_FACTOR)
-        proofs.require_budget(world, pending.failures, pending.streak)
         standing, trial = pending.standing, _trial("account:second_factor", pending, origin)
-        finding = await proofs.examine(world, standing.person, pending.code_salt, code, method)
+        await proofs.require_budget(world, trial, pending.failures, pending.streak)
+        finding = await proofs.examine(world, standing.person, pending.code_salt, code, kind)
 
-        async def act(tx: Connection) -> _Verdict:
-            settled = await proofs.settle(world, tx, trial, finding)
-            if isinstance(settled, DoorwardError):
-                return settled
-            left = await proofs.accept(world, tx, trial, settled)
-            proved = replace(standing, amr=with_factor(settled.kind))
+        async def go_on(tx: Connection, right: Finding) -> _Next:
+            left = await proofs.accept(world, tx, trial, right)
+            proved = replace(standing, amr=with_factor(right.kind))
             step = await _go_on(world, tx, origin, proved, pending, auth_time=world.clock.now())
             return replace(step, backup_codes_left=left)
 
-        outcome = _answer(world, await world.db.transact(act))
-        await proofs.remember(world, finding)
-        return outcome
+        return _answer(world, await proofs.spend(world, trial, finding, go_on))
 
 
 async def start_enrolment(world: World, origin: Origin, token: str, name: str, client: str) -> Enrolment:
@@ -150,43 +147,56 @@ async def start_enrolment(world: World, origin: Origin, token: str, name: str, c
     pending, now = await _pending(world, token, client, Step.ENROLMENT), world.clock.now()
     standing, life = pending.standing, world.settings.tokens
 
-    async def act(tx: Connection) -> Enrolment:
+    async def act(tx: Connection) -> Started:
         held = await account_store.hold(tx, standing.person)
-        until = now + timedelta(seconds=life.enrolment_seconds)
-        living = await sign_in_store.prolong(tx, pending.digest, until, life.pre_auth_attempts, now)
+        living = await sign_in_store.prolong(
+            tx,
+            pending.digest,
+            seconds=life.enrolment_seconds,
+            # Whoever starts in time has the whole time; whoever starts again and again has no more.
+            most=life.pre_auth_seconds + life.enrolment_seconds,
+            limit=life.pre_auth_attempts,
+            now=now,
+        )
         if not living or not held.stands(standing.epoch):
             raise InvalidPreAuthToken("ended meanwhile")
-        return await enrolment.start(
-            world, tx, standing.person, standing.email, name, _starter(pending), origin, client
-        )
+        return await enrolment.start(world, tx, standing.person, name, _starter(pending), origin, client)
 
-    return await world.db.transact(act)
+    return enrolment.present(world, await world.db.transact(act), standing.email)
+
+
+async def pending_enrolment(world: World, token: str, client: str) -> Enrolment | None:
+    """Forced enrolment: what this sign-in has begun already, if anything."""
+    pending = await _pending(world, token, client, Step.ENROLMENT)
+    found = await enrolment.newest(world, pending.standing.person, _starter(pending))
+    return enrolment.present(world, found, pending.standing.email) if found else None
+
+
+async def owed(world: World, token: str, client: str) -> Pending:
+    """What a pre-auth token's sign-in still owes. Raises InvalidPreAuthToken for a dead one."""
+    return await _pending(world, token, client, None)
 
 
 async def confirm_enrolment(
     world: World, origin: Origin, token: str, authenticator: UUID, code: str, client: str
 ) -> Outcome:
     """Forced enrolment: the first right code turns the second factor on and goes on."""
+    enrolment.require_code(code)
     async with world.limits.charged("second_factor.network", origin.address):
         pending = await _pending(world, token, client, Step.ENROLMENT)
-        proofs.require_budget(world, pending.failures, pending.streak)
         standing, trial = pending.standing, _trial("two_factor:confirmation", pending, origin)
+        await proofs.require_budget(world, trial, pending.failures, pending.streak)
         enrolling = await enrolment.pending(world, standing.person, authenticator, _starter(pending))
         finding = enrolment.examine(world, standing.person, enrolling, code)
         codes = await enrolment.new_codes(world, pending.code_salt) if finding.right else None
 
-        async def act(tx: Connection) -> _Verdict:
-            settled = await proofs.settle(world, tx, trial, finding)
-            if isinstance(settled, DoorwardError):
-                return settled
-            epoch = await enrolment.turn_on(world, tx, standing.person, settled, codes, origin, client)
+        async def turn_on(tx: Connection, right: Finding) -> _Next:
+            epoch = await enrolment.turn_on(world, tx, standing.person, right, codes, origin, client)
             proved = replace(standing, epoch=epoch, enrolled=True, amr=with_factor("totp"))
             step = await _go_on(world, tx, origin, proved, pending, auth_time=world.clock.now())
             return replace(step, codes=codes, backup_codes_left=backup_codes.COUNT)
 
-        outcome = _answer(world, await world.db.transact(act))
-        await proofs.remember(world, finding)
-        return outcome
+        return _answer(world, await proofs.spend(world, trial, finding, turn_on))
 
 
 async def verify_email(world: World, origin: Origin, token: str, client: str) -> Outcome:
@@ -198,32 +208,43 @@ async def verify_email(world: World, origin: Origin, token: str, client: str) ->
         held = await account_store.hold(tx, standing.person)
         await _spend(world, tx, pending, held)
         if not standing.email_verified:
-            await outbox_store.put_at_most(
+            sent = await outbox_store.put_at_most(
                 tx, world.row_id(), "verify_email", standing.person, origin, now, most=policy.LETTERS_A_DAY
             )
-            await _record(world, tx, "account:email_verification", "ok", origin, client, standing.person)
+            letter = Attempt(
+                act="account:verification_letter", person=standing.person, origin=origin, client=client
+            )
+            await proofs.record(world, tx, letter, "ok" if sent else "refused")
         return await _go_on(world, tx, origin, standing, pending, auth_time=pending.auth_time)
 
     return _answer(world, await world.db.transact(act))
 
 
 async def change_password(world: World, origin: Origin, token: str, password: str, client: str) -> Outcome:
-    """Owed a new password. Every session ends, since whoever knew the old one may hold one."""
-    pending, now = await _pending(world, token, client, Step.PASSWORD_CHANGE), world.clock.now()
-    standing = pending.standing
-    password_hash = await proofs.new_password_hash(world, standing.person, standing.email, password)
+    """Owed a new password. Every session ends, since whoever knew the old one may hold one.
 
-    async def act(tx: Connection) -> _Verdict:
-        held = await account_store.hold(tx, standing.person)
-        await _spend(world, tx, pending, held)
-        epoch = await account_store.set_password(tx, standing.person, password_hash)
-        await session_store.end_all(tx, standing.person, EndReason.PASSWORD_CHANGED, now)
-        await _record(world, tx, "account:password_change", "ok", origin, client, standing.person)
-        await outbox_store.put(tx, world.row_id(), "password_changed", standing.person, origin, now)
-        changed = replace(standing, epoch=epoch, must_change_password=False)
-        return await _go_on(world, tx, origin, changed, pending, auth_time=pending.auth_time)
+    A try of the token is taken before anything is hashed: one token must not buy a flood of hashes.
+    """
+    proofs.read_password(password, "/new_password")
+    async with world.limits.charged("sign_in.network", origin.address):
+        pending, now = await _pending(world, token, client, Step.PASSWORD_CHANGE), world.clock.now()
+        standing = pending.standing
+        normal = proofs.new_password(password, standing.email)
+        await world.db.transact(lambda tx: proofs.take_try(world, tx, pending.digest, spend=False))
+        password_hash = await proofs.new_password_hash(world, standing.person, normal)
+        change = Attempt(act="account:password_change", person=standing.person, origin=origin, client=client)
 
-    return _answer(world, await world.db.transact(act))
+        async def act(tx: Connection) -> _Verdict:
+            held = await account_store.hold(tx, standing.person)
+            await _spend(world, tx, pending, held)
+            epoch = await account_store.set_password(tx, standing.person, password_hash)
+            await session_store.end_all(tx, standing.person, EndReason.PASSWORD_CHANGED, now)
+            await proofs.record(world, tx, change, "ok")
+            await outbox_store.put(tx, world.row_id(), "password_changed", standing.person, origin, now)
+            changed = replace(standing, epoch=epoch, must_change_password=False)
+            return await _go_on(world, tx, origin, changed, pending, auth_time=pending.auth_time)
+
+        return _answer(world, await world.db.transact(act))
 
 
 async def _go_on(
@@ -241,6 +262,11 @@ async def _go_on(
     if step is Step.COMPLETE:
         return _Next(await session_flow.open_session(world, tx, standing, begun.client, auth_time, origin))
     life, now = world.settings.tokens.pre_auth_seconds, world.clock.now()
+    expires_at = now + timedelta(seconds=life)
+    if isinstance(begun, Pending) and begun.step is step:
+        # Nothing was proved, so nothing is prolonged: asking for a letter again keeps no sign-in alive.
+        expires_at = min(expires_at, begun.expires_at)
+        life = int((expires_at - now).total_seconds())
     token = sessions.opaque(sessions.PRE_AUTH, world.entropy.token(32))
     await sign_in_store.open(
         tx,
@@ -252,7 +278,7 @@ async def _go_on(
         auth_time=auth_time,
         known=begun.known,
         now=now,
-        expires_at=now + timedelta(seconds=life),
+        expires_at=expires_at,
     )
     if step is not Step.SECOND_FACTOR:
         return _Next(Owed(step, token, life))
@@ -262,10 +288,9 @@ async def _go_on(
     return _Next(Owed(step, token, life, methods, proofs.tries_left(world, 0, spent.failures)))
 
 
-async def _pending(world: World, token: str, client: str, step: Step) -> Pending:
-    """The living sign-in behind a token that owes `step`. At another step's door a token is as good
-    as unknown, and nothing is counted."""
-    session_flow.require_frontend(client)
+async def _pending(world: World, token: str, client: str, step: Step | None) -> Pending:
+    """The living sign-in behind a token that owes `step`, or anything. At another step's door a token is
+    as good as unknown, and nothing is counted."""
     if not sessions.is_pre_auth(token):
         raise InvalidPreAuthToken("not of a pre-auth token's form")
     limit, now = world.settings.tokens.pre_auth_attempts, world.clock.now()
@@ -273,7 +298,7 @@ async def _pending(world: World, token: str, client: str, step: Step) -> Pending
         pending = await sign_in_store.pending(connection, crypto.sha256(token), client, limit, now)
     if pending is None:
         raise InvalidPreAuthToken("unknown, expired, spent, exhausted or ended")
-    if pending.step is not step:
+    if step is not None and pending.step is not step:
         raise InvalidPreAuthToken(f"the token owes {pending.step}, not {step}")
     return pending
 
@@ -281,32 +306,32 @@ async def _pending(world: World, token: str, client: str, step: Step) -> Pending
 async def _spend(world: World, tx: Connection, pending: Pending, held: Hold) -> None:
     """Spend a token whose step needs no code."""
     if not held.stands(pending.standing.epoch):
-        raise Undo(InvalidPreAuthToken("the person's epoch moved on"))
-    await proofs.take_try(world, tx, pending.digest, spend=True)
+        raise InvalidPreAuthToken("the person's epoch moved on")
+    if not await sign_in_store.spend(tx, pending.digest, world.clock.now()):
+        raise InvalidPreAuthToken("another was faster")
 
 
 def _trial(act: str, pending: Pending, origin: Origin) -> Trial:
     return Trial(
-        act,
-        pending.standing.person,
-        pending.standing.epoch,
-        pending.known,
-        origin,
-        pending.client,
+        act=act,
+        person=pending.standing.person,
+        epoch=pending.standing.epoch,
+        known=pending.known,
+        origin=origin,
+        client=pending.client,
         stale=InvalidPreAuthToken,
         token=pending.digest,
     )
 
 
-def _answer(world: World, verdict: _Verdict) -> Outcome:
-    """After the commit: raise the refusal, or make the arm of the union."""
-    if isinstance(verdict, DoorwardError):
-        raise verdict
-    step, left, codes = verdict.step, verdict.backup_codes_left, verdict.codes
+def _answer(world: World, led_to: _Next) -> Outcome:
+    """After the commit: the arm of the union, its tokens signed."""
+    step, left, codes = led_to.step, led_to.backup_codes_left, led_to.codes
     if isinstance(step, Owed):
         return replace(step, backup_codes_left=left, codes=codes)
-    device = session_flow.device_token(world, step.person)
-    return Complete(session_flow.mint(world, step), device, left, codes)
+    device = session_flow.device_token(world, step.person, step.epoch)
+    opened = session_flow.mint(world, step) if isinstance(step, Opened) else step
+    return Complete(opened, device, left, codes)
 
 
 def _address(email: str) -> str:
@@ -318,17 +343,3 @@ def _address(email: str) -> str:
 
 def _starter(pending: Pending) -> str:
     return f"pre_auth:{pending.id}"
-
-
-async def _record(
-    world: World,
-    tx: Connection,
-    act: str,
-    result: audit_store.Result,
-    origin: Origin,
-    client: str,
-    person: UUID | None,
-) -> None:
-    await audit_store.record(
-        tx, world.row_id(), world.clock.now(), act, result, origin, person=person, client=client
-    )

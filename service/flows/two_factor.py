@@ -1,165 +1,258 @@
-"""One's own second factor: see it, turn it on, replace the backup codes."""
+"""One's own second factor: turn it on, name and remove authenticators, replace the codes, turn it off."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from uuid import UUID
 
+from service.domain import policy
+from service.domain.sessions import EndReason
 from service.domain.sign_in import Origin, with_factor
 from service.errors import (
-    Conflict,
+    BackupCodesReplaced,
     DoorwardError,
     EnrolmentReplaced,
+    InvalidRequest,
     InvalidToken,
+    LastAuthenticator,
     NoAuthenticator,
+    NotFound,
     TooManyAuthenticators,
+    TwoFactorRequiredByPolicy,
 )
 from service.flows import enrolment, proofs
 from service.flows import sessions as session_flow
-from service.flows.enrolment import Codes, Enrolment
-from service.flows.proofs import Trial
+from service.flows.enrolment import Codes, Enrolment, Started
+from service.flows.proofs import Attempt, Finding, Trial
 from service.flows.sessions import Caller
 from service.stores import accounts as account_store
-from service.stores import audit as audit_store
 from service.stores import factors as factor_store
 from service.stores import outbox as outbox_store
 from service.stores.accounts import Person
-from service.stores.factors import Authenticator, BackupSet
+from service.stores.factors import Authenticator
 from service.stores.postgres import Connection
 from service.world import World
-
-MOST_AUTHENTICATORS = 8
-
-
-@dataclass(frozen=True, slots=True)
-class Overview:
-    """A person as they may see themselves."""
-
-    person: Person
-    authenticators: Sequence[Authenticator]
-    codes: BackupSet | None
-    required: bool
 
 
 @dataclass(frozen=True, slots=True)
 class TurnedOn:
-    """A confirmed authenticator, and with the first one the backup codes, shown once."""
+    """A confirmed authenticator, and with the first one the backup codes, shown once. `cookie` is the new
+    one of a browser's session."""
 
     authenticator: UUID
     name: str
     codes: Codes | None
+    cookie: str | None
 
 
-async def overview(world: World, caller: Caller) -> Overview:
-    """The profile and the state of the second factor."""
-    async with world.db.connection() as connection:
-        person = await account_store.by_id(connection, caller.person)
-        authenticators = await factor_store.authenticators(connection, caller.person)
-        codes = await factor_store.backup_set(connection, caller.person)
-    if person is None:
-        raise InvalidToken("the person is gone")
-    return Overview(person, authenticators, codes, world.settings.two_factor.required == "all")
+async def start(world: World, origin: Origin, caller: Caller, name: str | None) -> Enrolment:
+    """Begin an enrolment; needs a step-up. A pending one is replaced. Without a name it gets a free one.
 
+    Raises InvalidRequest for a name that is taken, and TooManyAuthenticators.
+    """
+    person, present = await _known(world, caller)
+    session_flow.require_step_up(world, caller, enrolled=bool(present))
 
-async def start(world: World, origin: Origin, caller: Caller, name: str) -> Enrolment:
-    """Begin an enrolment; needs a step-up. A pending one is replaced."""
-    known = await overview(world, caller)
-    session_flow.require_step_up(world, caller, enrolled=bool(known.authenticators))
-    if len(known.authenticators) >= MOST_AUTHENTICATORS:
-        raise TooManyAuthenticators("eight already")
+    async def act(tx: Connection) -> Started | DoorwardError:
+        taken = [one.name for one in await factor_store.authenticators(tx, caller.person)]
+        if len(taken) >= policy.MOST_AUTHENTICATORS:
+            return TooManyAuthenticators("eight already")
+        free = _free_name(taken) if name is None else _require_free(name, taken)
+        return await enrolment.start(world, tx, caller.person, free, _starter(caller), origin, caller.client)
 
-    async def act(tx: Connection) -> Enrolment:
-        held = await account_store.hold(tx, caller.person)
-        if not held.stands(caller.epoch):
-            # A confirmation was faster: this session may live on, but what it saw is no longer so.
-            raise Conflict("the person's epoch moved on")
-        return await enrolment.start(
-            world, tx, caller.person, known.person.email, name, _starter(caller), origin, caller.client
-        )
-
-    return await world.db.transact(act)
+    return enrolment.present(world, await session_flow.acting(world, caller, act), person.email)
 
 
 async def pending(world: World, caller: Caller, authenticator: UUID) -> Enrolment:
     """A pending enrolment again, for the session that started it only."""
     found = await enrolment.pending(world, caller.person, authenticator, _starter(caller))
-    known = await overview(world, caller)
-    secret = proofs.open_seed(world, caller.person, found)
-    return enrolment.present(world, secret, found.id, known.person.email, found.name, found.expires_at)
+    person, _ = await _known(world, caller)
+    return enrolment.present(world, enrolment.opened(world, caller.person, found), person.email)
+
+
+async def newest_pending(world: World, caller: Caller) -> Enrolment | None:
+    """The enrolment this session has begun, if any."""
+    found = await enrolment.newest(world, caller.person, _starter(caller))
+    person, _ = await _known(world, caller)
+    return enrolment.present(world, found, person.email) if found else None
 
 
 async def confirm(world: World, origin: Origin, caller: Caller, authenticator: UUID, code: str) -> TurnedOn:
-    """The first right code turns the authenticator on. The other sessions end; this one goes on as
-    one of two factors."""
+    """The first right code turns the authenticator on. The other sessions end; this one goes on as one of
+    two factors. It is no new step-up: the password was proved before."""
+    enrolment.require_code(code)
     async with world.limits.charged("second_factor.network", origin.address):
         enrolling = await enrolment.pending(world, caller.person, authenticator, _starter(caller))
-        known = await overview(world, caller)
+        # The epoch moves when another confirmation of this very person wins the race.
+        trial = _trial("two_factor:confirmation", caller, origin, stale=EnrolmentReplaced)
         async with world.db.connection() as connection:
             spent = await factor_store.spent(connection, caller.person, known=True)
-        proofs.require_budget(world, spent.failures, spent.streak)
+            first = not await factor_store.authenticators(connection, caller.person)
+        await proofs.require_budget(world, trial, spent.failures, spent.streak)
         finding = enrolment.examine(world, caller.person, enrolling, code)
-        first = not known.authenticators
         codes = await enrolment.new_codes(world, spent.code_salt) if finding.right and first else None
 
-        trial = Trial(
-            "two_factor:confirmation",
-            caller.person,
-            caller.epoch,
-            True,
-            origin,
-            caller.client,
-            # The epoch moves when another confirmation of this very person wins the race.
-            stale=EnrolmentReplaced,
-            session=caller.session,
-        )
-
-        async def act(tx: Connection) -> DoorwardError | None:
-            settled = await proofs.settle(world, tx, trial, finding)
-            if isinstance(settled, DoorwardError):
-                return settled
+        async def turn_on(tx: Connection, right: Finding) -> str | None:
             epoch = await enrolment.turn_on(
-                world, tx, caller.person, settled, codes, origin, caller.client, kept=caller.session
+                world, tx, caller.person, right, codes, origin, caller.client, kept=caller.session
             )
-            await session_flow.prove_anew(world, tx, caller, with_factor("totp"), epoch)
-            return None
+            return await session_flow.renew(world, tx, caller, epoch=epoch, amr=with_factor("totp"))
 
-        if refusal := await world.db.transact(act):
-            raise refusal
-        await proofs.remember(world, finding)
-        return TurnedOn(enrolling.id, enrolling.name, codes)
+        cookie = await proofs.spend(world, trial, finding, turn_on)
+        return TurnedOn(enrolling.id, enrolling.name, codes, cookie)
 
 
-async def regenerate(world: World, origin: Origin, caller: Caller) -> Codes:
-    """A new set of five backup codes; the old one is dead in the same transaction."""
-    known = await overview(world, caller)
-    session_flow.require_step_up(world, caller, enrolled=bool(known.authenticators))
-    if not known.authenticators:
+async def rename(world: World, origin: Origin, caller: Caller, authenticator: UUID, name: str) -> None:
+    """Give an authenticator another name. Raises NotFound, and InvalidRequest for a name that is taken."""
+
+    async def act(tx: Connection) -> DoorwardError | None:
+        present = await factor_store.authenticators(tx, caller.person)
+        _require_free(name, [one.name for one in present if one.id != authenticator])
+        if not await factor_store.rename(tx, caller.person, authenticator, name):
+            return NotFound("no such authenticator")
+        await proofs.record(
+            world, tx, _attempt("two_factor:renaming", caller, origin), "ok", factor=authenticator
+        )
+        return None
+
+    await session_flow.acting(world, caller, act)
+
+
+async def remove(world: World, origin: Origin, caller: Caller, authenticator: UUID) -> str | None:
+    """Remove an authenticator; needs a step-up. The other sessions end; the new cookie of a browser's.
+
+    Raises NotFound, and LastAuthenticator: the last one goes by turning the second factor off.
+    """
+    _, present = await _known(world, caller)
+    session_flow.require_step_up(world, caller, enrolled=bool(present))
+
+    async def act(tx: Connection) -> str | DoorwardError | None:
+        living = {one.id for one in await factor_store.authenticators(tx, caller.person)}
+        if authenticator not in living:
+            return NotFound("no such authenticator")
+        if len(living) == 1:
+            return LastAuthenticator("the last authenticator")
+        await factor_store.remove(tx, caller.person, authenticator)
+        attempt = _attempt("two_factor:removal", caller, origin)
+        await proofs.record(world, tx, attempt, "ok", factor=authenticator)
+        await _tell(world, tx, "authenticator_removed", caller, origin)
+        return await _live_on(world, tx, caller)
+
+    return await session_flow.acting(world, caller, act)
+
+
+async def regenerate(world: World, origin: Origin, caller: Caller, *, replacing: UUID | None = None) -> Codes:
+    """A new set of five backup codes; the old one is dead in the same transaction. Sessions live on: what
+    they proved stands.
+
+    With `replacing` only that set is replaced, so that a form sent twice acts once; BackupCodesReplaced
+    when it is not the living one any more.
+    """
+    _, present = await _known(world, caller)
+    session_flow.require_step_up(world, caller, enrolled=bool(present))
+    if not present:
         raise NoAuthenticator("no authenticator")
     async with world.db.connection() as connection:
         spent = await factor_store.spent(connection, caller.person, known=True)
-    codes, now = await enrolment.new_codes(world, spent.code_salt), world.clock.now()
+    codes = await enrolment.new_codes(world, spent.code_salt)
 
-    async def act(tx: Connection) -> None:
-        held = await account_store.hold(tx, caller.person)
-        if not held.stands(caller.epoch):
-            # A confirmation was faster: this session may live on, but what it saw is no longer so.
-            raise Conflict("the person's epoch moved on")
+    async def act(tx: Connection) -> DoorwardError | None:
+        living = await factor_store.backup_set(tx, caller.person)
+        if replacing is not None and (living is None or living.id != replacing):
+            return BackupCodesReplaced("another set is the living one")
         await enrolment.keep_codes(tx, caller.person, codes)
-        await audit_store.record(
-            tx,
-            world.row_id(),
-            now,
-            "two_factor:backup_codes",
-            "ok",
-            origin,
-            person=caller.person,
-            client=caller.client,
-            session=caller.session,
-            set=codes.set_id,
-        )
-        await outbox_store.put(tx, world.row_id(), "backup_codes_replaced", caller.person, origin, now)
+        attempt = _attempt("two_factor:backup_codes", caller, origin)
+        await proofs.record(world, tx, attempt, "ok", set=codes.set_id)
+        await _tell(world, tx, "backup_codes_replaced", caller, origin)
+        return None
 
-    await world.db.transact(act)
+    await session_flow.acting(world, caller, act)
     return codes
+
+
+async def disable(world: World, origin: Origin, caller: Caller, password: str, code: str) -> str | None:
+    """Turn the second factor off: every authenticator and code goes, the other sessions end, and this one
+    is of one factor. Password and code are its own proof; the new cookie of a browser's session.
+
+    Raises TwoFactorRequiredByPolicy, NoAuthenticator, and for wrong secrets what the sign-in does.
+    """
+    normal, kind = proofs.read_password(password), proofs.read_code(code, None)
+    if world.settings.two_factor.required == "all":
+        raise TwoFactorRequiredByPolicy("required of everyone")
+    trial = _trial("two_factor:disable", caller, origin, stale=InvalidToken)
+    async with (
+        world.limits.charged("sign_in.network", origin.address),
+        world.limits.charged("second_factor.network", origin.address),
+    ):
+        person, present = await _known(world, caller)
+        if not present:
+            raise NoAuthenticator("no authenticator")
+        await proofs.confirm_password(world, trial, person, normal)
+        async with world.db.connection() as connection:
+            spent = await factor_store.spent(connection, caller.person, known=True)
+        await proofs.require_budget(world, trial, spent.failures, spent.streak)
+        finding = await proofs.examine(world, caller.person, spent.code_salt, code, kind)
+
+        async def turn_off(tx: Connection, right: Finding) -> str | None:
+            await proofs.accept(world, tx, trial, right)
+            await factor_store.remove(tx, caller.person, None)
+            await factor_store.void_backup_codes(tx, caller.person, world.clock.now())
+            await _tell(world, tx, "two_factor_off", caller, origin)
+            return await _live_on(world, tx, caller, amr=("pwd",))
+
+        return await proofs.spend(world, trial, finding, turn_off)
+
+
+async def _known(world: World, caller: Caller) -> tuple[Person, Sequence[Authenticator]]:
+    async with world.db.connection() as connection:
+        person = await account_store.by_id(connection, caller.person)
+        present = await factor_store.authenticators(connection, caller.person)
+    if person is None:
+        raise InvalidToken("the person is gone")
+    return person, present
+
+
+async def _live_on(
+    world: World, tx: Connection, caller: Caller, amr: Sequence[str] | None = None
+) -> str | None:
+    """End the other sessions; this one goes on in the new epoch, a browser's under a new cookie."""
+    reason = EndReason.TWO_FACTOR_CHANGED
+    _, epoch = await session_flow.end_others(world, tx, caller.person, reason, kept=caller.session)
+    return await session_flow.renew(world, tx, caller, epoch=epoch, amr=amr)
+
+
+async def _tell(
+    world: World, tx: Connection, letter: outbox_store.Letter, caller: Caller, origin: Origin
+) -> None:
+    await outbox_store.put(tx, world.row_id(), letter, caller.person, origin, world.clock.now())
+
+
+def _attempt(act: str, caller: Caller, origin: Origin) -> Attempt:
+    return Attempt(act=act, person=caller.person, origin=origin, client=caller.client, session=caller.session)
+
+
+def _trial(act: str, caller: Caller, origin: Origin, *, stale: type[DoorwardError]) -> Trial:
+    """A guess of somebody signed in: it counts in the budget of known devices."""
+    return Trial(
+        act=act,
+        person=caller.person,
+        epoch=caller.epoch,
+        known=True,
+        origin=origin,
+        client=caller.client,
+        stale=stale,
+        session=caller.session,
+    )
+
+
+def _free_name(taken: Sequence[str]) -> str:
+    names = ["Authenticator", *(f"Authenticator {number}" for number in range(2, len(taken) + 2))]
+    return next(name for name in names if name not in taken)
+
+
+def _require_free(name: str, taken: Sequence[str]) -> str:
+    if name in taken:
+        raise InvalidRequest("the name is taken", errors=[{"pointer": "/name", "code": "taken"}])
+    return name
 
 
 def _starter(caller: Caller) -> str:

@@ -95,6 +95,12 @@ def _invalid(error: ValidationException) -> InvalidRequest:
     """Point at each field that is wrong, without repeating its value, which may be a secret."""
     cause = error.__cause__
     faults = getattr(cause, "errors", None)
+    if not isinstance(faults, list) and isinstance(error.extra, list):
+        # Parameters of the query and the path; their own names, never what was sent.
+        names = [str(item["key"]) for item in error.extra if "key" in item and item.get("source") != "body"]
+        if names:
+            wrong = [{"pointer": f"/{name}", "code": "not_valid"} for name in names]
+            return InvalidRequest("parameters: " + ", ".join(names), errors=wrong)
     if not isinstance(faults, list):
         return InvalidRequest(
             "the body is missing or not of its form", errors=[{"pointer": "", "code": "missing"}]

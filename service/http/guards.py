@@ -5,24 +5,33 @@ import json
 import re
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
-from typing import Any, TypeAlias
+from typing import Annotated, Any, TypeAlias
+from urllib.parse import parse_qsl
 
 from litestar import Request
-from litestar.datastructures import State
 from litestar.middleware import ASGIMiddleware
+from litestar.params import Parameter
 from litestar.types import ASGIApp, Receive, Scope, Send
 
-from service.domain.sign_in import Origin
-from service.errors import InsufficientScope, InvalidRequest, InvalidToken, UnsupportedMediaType
+from service.domain.sign_in import FRONTEND, Origin
+from service.errors import (
+    InsufficientScope,
+    InvalidRequest,
+    InvalidToken,
+    UnauthorizedClient,
+    UnsupportedMediaType,
+)
 from service.flows import sessions as session_flow
 from service.flows.sessions import Caller
+from service.http import browser
+from service.http.browser import Asking
 from service.world import World
-
-Asking: TypeAlias = Request[Any, Any, State]
 
 #: Sign-in bodies are small; a larger one is refused before it is read whole.
 MAX_BODY = 16 * 1024
 _MAX_DEPTH = 8
+#: How many rows a page of a list holds (contract §5).
+Limit = Annotated[int, Parameter(ge=1, le=200)]
 _BEARER = re.compile(r"Bearer ([A-Za-z0-9._~+/-]+=*)", re.ASCII | re.IGNORECASE)
 _JSON = re.compile(r"application/json(?:\s*;\s*charset\s*=\s*\"?utf-8\"?)?", re.ASCII | re.IGNORECASE)
 
@@ -41,7 +50,20 @@ def origin_of(request: Asking) -> Origin:
         address=address_of(request.scope, world_of(request).settings.trusted_proxies),
         browser="".join(char for char in browser if char.isprintable()),
         request_id=request.scope["state"]["request_id"],
+        place=_place_of(request),
     )
+
+
+def _place_of(request: Asking) -> str | None:
+    """What a declared proxy says of where the address lies; anybody else's word is worth nothing."""
+    settings, client = world_of(request).settings, request.scope.get("client")
+    peer = _address(client[0]) if client else None
+    if not settings.place_header or peer is None:
+        return None
+    if not any(peer in network for network in _networks(tuple(settings.trusted_proxies))):
+        return None
+    text = request.headers.get(settings.place_header, "")
+    return "".join(char for char in text if char.isprintable())[:100] or None
 
 
 def address_of(scope: Mapping[str, Any], trusted: Sequence[str]) -> str:
@@ -79,18 +101,31 @@ class Admission(ASGIMiddleware):
 
 
 async def caller_of(request: Asking, scope: str) -> Caller:
-    """The person behind the bearer token (RFC 6750 §2.1), if its scope covers this.
+    """The person behind the bearer token (RFC 6750 §2.1), if its scope covers this; without any, the one
+    behind our own cookie, whose requests must prove that they come from our own page.
 
-    Only the header counts: a token in a query lands in logs, one in a form is a cross-site gift.
+    Of a token only the header counts: one in a query lands in logs, one in a form is a cross-site gift.
     """
-    values = request.headers.getall("authorization", [])
-    match = _BEARER.fullmatch(values[0]) if len(values) == 1 else None
-    if match is None:
-        raise InvalidToken("no bearer token")
-    caller = await session_flow.caller(world_of(request), match[1])
+    values, cookie = request.headers.getall("authorization", []), browser.held(request, "session")
+    if cookie is not None and not values:
+        caller = await session_flow.browser(world_of(request), origin_of(request), cookie)
+        if request.method not in ("GET", "HEAD"):
+            browser.require_own(request, request.headers.get("x-csrf-token", ""), caller.session)
+    else:
+        match = _BEARER.fullmatch(values[0]) if len(values) == 1 else None
+        if match is None:
+            raise InvalidToken("no bearer token")
+        caller = await session_flow.caller(world_of(request), match[1])
     if scope not in caller.scope:
         raise InsufficientScope(f"needs the scope {scope}", scope=scope)
     return caller
+
+
+def frontend(client: str) -> str:
+    """The JSON API's sign-in is for first-party frontends; everyone else redirects (contract §3)."""
+    if client != FRONTEND:
+        raise UnauthorizedClient("the client is not a first-party frontend")
+    return client
 
 
 async def strict_json(request: Asking) -> None:
@@ -99,6 +134,9 @@ async def strict_json(request: Asking) -> None:
     Litestar takes JSON from any content type, and JSON lets a name stand twice; Postgres takes
     neither NUL nor half a surrogate pair.
     """
+    query = parse_qsl(request.scope["query_string"].decode("latin-1"), keep_blank_values=True)
+    if len({name for name, _ in query}) < len(query):
+        raise InvalidRequest("a parameter stands twice", errors=[_fault("", "repeated_name")])
     if request.method not in ("POST", "PUT", "PATCH", "DELETE"):
         return
     body = await request.body()

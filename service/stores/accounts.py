@@ -1,6 +1,7 @@
 """People and the counters of their passwords."""
 
-from collections.abc import Sequence
+import json
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID
@@ -114,6 +115,42 @@ async def by_id(tx: Connection, person: UUID) -> Person | None:
 async def page(tx: Connection, after: str, limit: int) -> Sequence[Record]:
     """People by address, `limit` of them from the one after `after`."""
     return [row async for row in _sql.people(tx, after=after, limit=limit)]
+
+
+@dataclass(frozen=True, slots=True)
+class Profile:
+    """What people tell of themselves; `address` is the claim of that name (OpenID Connect Core §5.1.1)."""
+
+    name: str
+    language: str | None
+    phone_number: str | None
+    address: Mapping[str, str] | None
+
+
+async def profile(tx: Connection, person: Person) -> Profile:
+    row = await _sql.profile(tx, person=person.id)
+    address = row["address"] and json.loads(row["address"])
+    return Profile(person.name, person.language, row["phone_number"], address)
+
+
+async def set_profile(tx: Connection, person: UUID, profile: Profile) -> None:
+    await _sql.set_profile(
+        tx,
+        person=person,
+        display_name=profile.name,
+        language=profile.language,
+        phone_number=profile.phone_number,
+        address=profile.address and json.dumps(profile.address),
+    )
+
+
+async def disable(tx: Connection, person: UUID, now: datetime) -> None:
+    """Bar a person from every door, and raise the epoch."""
+    await _sql.disable_person(tx, person=person, now=now)
+
+
+async def enable(tx: Connection, person: UUID) -> None:
+    await _sql.enable_person(tx, person=person)
 
 
 async def hold(tx: Connection, person: UUID) -> Hold:

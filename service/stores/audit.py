@@ -4,9 +4,12 @@ Names follow the grammar `area:act`, with the result apart: `ok`, `failed`, `ref
 """
 
 import json
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Literal, TypeAlias
 from uuid import UUID
+
+from asyncpg import Record
 
 from service.domain.sign_in import Origin
 from service.stores.postgres import Connection, queries
@@ -28,9 +31,13 @@ async def record(
     client: str | None = None,
     session: UUID | None = None,
     factor: UUID | None = None,
+    unless_since: datetime | None = None,
     **detail: object,
 ) -> None:
-    """Append one event, named in full `area:act:result`. `origin` is None for the command line."""
+    """Append one event, named in full `area:act:result`. `origin` is None for the command line.
+
+    With `unless_since` nothing is written when the person has one of the name since then.
+    """
     await _sql.record(
         tx,
         id=id,
@@ -43,6 +50,33 @@ async def record(
         factor=factor,
         address=origin and origin.address,
         browser=origin and origin.browser,
+        place=origin and origin.place,
+        unless_since=unless_since,
         request_id=origin and origin.request_id,
         detail=json.dumps({k: v for k, v in detail.items() if v is not None}, default=str),
     )
+
+
+async def sign_ins(
+    tx: Connection,
+    person: UUID,
+    names: Sequence[str],
+    *,
+    before: UUID | None,
+    since: datetime | None,
+    until: datetime | None,
+    address: str | None,
+    limit: int,
+) -> Sequence[Record]:
+    """Events of these full names, newest first, from the one before `before`."""
+    found = _sql.sign_ins(
+        tx,
+        person=person,
+        names=list(names),
+        before=before,
+        since=since,
+        until=until,
+        address=address,
+        limit=limit,
+    )
+    return [row async for row in found]

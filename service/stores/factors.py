@@ -10,6 +10,7 @@ from asyncpg import Record
 
 from service.domain.policy import Budget
 from service.domain.totp import Parameters
+from service.stores.accounts import Hold
 from service.stores.postgres import Connection, queries
 
 _sql = queries("factors")
@@ -55,24 +56,17 @@ class BackupSet:
 
 
 @dataclass(frozen=True, slots=True)
-class Counted:
-    """A person's row after a guess was admitted: failures of the budget, newest first."""
+class Counted(Hold):
+    """A person's row, held, after a guess was admitted: failures of the budget, newest first."""
 
-    epoch: int
-    disabled: bool
     failures: Sequence[datetime]
-
-    def stands(self, epoch: int) -> bool:
-        """Whether nothing has ended what was begun at `epoch`."""
-        return self.epoch == epoch and not self.disabled
 
 
 @dataclass(frozen=True, slots=True)
 class Spent:
-    """What one of the two budgets holds, with the person's salt and epoch."""
+    """What one of the two budgets holds, with the salt of the person's backup codes."""
 
     code_salt: bytes
-    epoch: int
     failures: Sequence[datetime]
     streak: int
 
@@ -90,8 +84,9 @@ async def authenticators(tx: Connection, person: UUID) -> Sequence[Authenticator
 
 
 async def pending(
-    tx: Connection, person: UUID, authenticator: UUID, now: datetime
+    tx: Connection, person: UUID, authenticator: UUID | None, now: datetime
 ) -> PendingAuthenticator | None:
+    """A person's pending enrolment; there is one at most, and None asks for whichever it is."""
     row = await _sql.pending_authenticator(tx, person=person, authenticator=authenticator, now=now)
     return row and PendingAuthenticator(
         **_fields(row), started_by=row["started_by"], expires_at=row["expires_at"]
@@ -100,8 +95,8 @@ async def pending(
 
 async def started_by(tx: Connection, person: UUID, authenticator: UUID) -> str | None:
     """Who started this enrolment, whatever has become of it; None when there never was one."""
-    row = await _sql.authenticator_state(tx, person=person, authenticator=authenticator)
-    return row and str(row["started_by"])
+    starter: str | None = await _sql.started_by(tx, person=person, authenticator=authenticator)
+    return starter
 
 
 async def start(
@@ -133,6 +128,18 @@ async def confirm(tx: Connection, person: UUID, authenticator: UUID, step: int, 
     """Turn a pending authenticator on and burn the step that proved it; False when it is gone."""
     row = await _sql.confirm_authenticator(tx, person=person, authenticator=authenticator, step=step, now=now)
     return row is not None
+
+
+async def rename(tx: Connection, person: UUID, authenticator: UUID, name: str) -> bool:
+    """Give a confirmed authenticator another name; False when there is none."""
+    row = await _sql.rename_authenticator(tx, person=person, authenticator=authenticator, new_name=name)
+    return row is not None
+
+
+async def remove(tx: Connection, person: UUID, authenticator: UUID | None) -> int:
+    """Remove a confirmed authenticator, or with None all of them and a pending one; how many."""
+    removed = _sql.remove_authenticators(tx, person=person, authenticator=authenticator)
+    return len([row async for row in removed])
 
 
 async def burn_step(tx: Connection, authenticator: UUID, step: int) -> bool:
@@ -167,7 +174,7 @@ async def count_failure(tx: Connection, person: UUID, *, known: bool, now: datet
 
 async def spent(tx: Connection, person: UUID, *, known: bool) -> Spent:
     row = await _sql.second_factor_budget(tx, person=person, known=known)
-    return Spent(row["code_salt"], row["epoch"], row["failures"], row["streak"])
+    return Spent(row["code_salt"], row["failures"], row["streak"])
 
 
 async def backup_code(tx: Connection, person: UUID, digests: Sequence[bytes]) -> BackupCode | None:
@@ -185,6 +192,11 @@ async def spend_backup_code(tx: Connection, person: UUID, code: BackupCode, now:
 async def backup_set(tx: Connection, person: UUID) -> BackupSet | None:
     row = await _sql.backup_codes_left(tx, person=person)
     return row and BackupSet(row["id"], row["created_at"], row["unused"])
+
+
+async def void_backup_codes(tx: Connection, person: UUID, now: datetime) -> None:
+    """Kill the living set; its codes are still known as those of a replaced one."""
+    await _sql.replace_backup_set(tx, person=person, now=now)
 
 
 async def replace_backup_codes(

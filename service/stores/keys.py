@@ -12,7 +12,10 @@ _sql = queries("keys")
 
 
 async def load(tx: Connection, sealer: Sealer) -> Sequence[Key]:
-    """Every living key. Raises SealBroken when one was sealed under a key that is not configured."""
+    """Every living key of a kind this release knows: a newer one may have added others already.
+
+    Raises SealBroken when one was sealed under a key that is not configured.
+    """
     return [
         Key(
             id=row["id"],
@@ -22,7 +25,7 @@ async def load(tx: Connection, sealer: Sealer) -> Sequence[Key]:
             active_from=row["active_from"],
         )
         async for row in _sql.keys(tx)
-        if row["retired_at"] is None
+        if row["retired_at"] is None and row["kind"] in set(Kind)
     ]
 
 

@@ -11,7 +11,7 @@ from uuid import UUID
 import structlog
 
 from service.clock import monotonic
-from service.errors import RateLimited, Unauthenticated
+from service.errors import InvalidPreAuthToken, RateLimited, Unauthenticated
 from service.settings import Settings
 from service.stores.redis import Memory, RedisAway, Script
 
@@ -73,6 +73,7 @@ class Limits:
         }
         self._local: dict[str, float] = {}
         self._warned = 0.0
+        self._swept = 0
 
     async def take(self, name: str, address: str) -> Charge:
         """Charge a request before it is judged. Raises RateLimited with the seconds to wait."""
@@ -97,14 +98,14 @@ class Limits:
     async def charged(self, name: str, address: str) -> AsyncIterator[None]:
         """Charge what happens inside before it is judged. A wrong secret stays charged, and so does a
         request whose sender hung up: it may have been judged. A success gets its place back, and what
-        was never judged (503, a malformed code)."""
+        was never judged (503, a malformed code, a token that opens nothing)."""
         charge = await self.take(name, address)
         try:
             yield
-        except (Unauthenticated, CancelledError):
-            raise
-        except BaseException:
-            await self._gcra(charge.taken, -1)
+        except BaseException as fault:
+            judged = isinstance(fault, Unauthenticated) and not isinstance(fault, InvalidPreAuthToken)
+            if not judged and not isinstance(fault, CancelledError):
+                await self._gcra(charge.taken, -1)
             raise
         await self._gcra(charge.taken, -1)
 
@@ -142,11 +143,13 @@ class Limits:
         full = max(int(self._local.get(key, now)) + sign * interval, now)
         if full > room:
             return [0, 0, full - room]
-        if len(self._local) > 100_000:
-            # An attacker with many addresses must not fill the memory: drop what has refilled,
-            # and when nothing has, everything is refused until something does.
-            self._local = {k: v for k, v in self._local.items() if v > now}
-            if len(self._local) > 100_000 and key not in self._local:
+        if len(self._local) > 100_000 and key not in self._local:
+            # An attacker with many addresses must not fill the memory, nor make every request sweep it:
+            # once a second drop what has refilled, and when nothing has, refuse until something does.
+            if now - self._swept >= 1_000_000:
+                self._swept = now
+                self._local = {k: v for k, v in self._local.items() if v > now}
+            if len(self._local) > 100_000:
                 return [0, 0, interval]
         self._local[key] = full
         return [1, (room - full) // interval, 0]

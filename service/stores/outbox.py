@@ -19,6 +19,8 @@ Letter: TypeAlias = Literal[
     "second_factor_failed",
     "refresh_reuse",
     "password_changed",
+    "authenticator_removed",
+    "two_factor_off",
 ]
 
 
@@ -37,9 +39,9 @@ async def put(
 
 async def put_at_most(
     tx: Connection, id: UUID, letter: Letter, person: UUID, origin: Origin, now: datetime, *, most: int
-) -> None:
-    """Owe a letter that strangers can ask for, unless the person got `most` of its kind in a day."""
-    await _sql.put_at_most(
+) -> bool:
+    """Owe a letter that strangers can cause, unless the person got `most` of its kind in a day."""
+    row = await _sql.put_at_most(
         tx,
         id=id,
         kind=letter,
@@ -49,6 +51,7 @@ async def put_at_most(
         since=now - timedelta(days=1),
         most=most,
     )
+    return row is not None
 
 
 def _facts(origin: Origin | None, data: dict[str, object]) -> str:

@@ -3,16 +3,15 @@
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import Any, Generic, TypeAlias, TypeVar
+from typing import Any, TypeAlias, TypeVar
 
 import aiosql
 import asyncpg
 from asyncpg.pool import PoolConnectionProxy
 
-from service.errors import Unavailable
+from service.errors import DoorwardError, Unavailable
 from service.settings import DatabaseSettings
 
 T = TypeVar("T")
@@ -44,13 +43,6 @@ _AWAY = (
 def queries(name: str) -> Any:
     """The named queries of `sql/<name>.sql`, as aiosql makes them."""
     return aiosql.from_path(SQL / f"{name}.sql", "asyncpg", mandatory_parameters=False)
-
-
-@dataclass(eq=False)  # not frozen: whatever an exception passes through sets its traceback
-class Undo(Exception, Generic[T]):
-    """Raised inside a transaction to give a verdict and leave no trace of having reached it."""
-
-    verdict: T
 
 
 class _Connection(asyncpg.Connection):  # generic in the stubs only
@@ -88,24 +80,24 @@ class Database:
             finally:
                 await pool.release(connection)
 
-    async def transact(self, act: Callable[[Connection], Awaitable[T]]) -> T:
+    async def transact(self, act: Callable[[Connection], Awaitable[T | DoorwardError]]) -> T:
         """Run `act` in one transaction (READ COMMITTED) and return its verdict once committed.
 
-        A refusal is a verdict too: it is raised by the caller after the commit, so that a failed
-        try stays counted. `act` raises Undo to give a verdict and roll back. A deadlock is tried
-        again, three times in all.
+        A refusal that `act` *returns* is a verdict too: it is raised here after the commit, so that a
+        failed try stays counted. A refusal that it *raises* rolls everything back and leaves no trace.
+        A deadlock is tried again, three times in all.
         """
         for tries_left in (2, 1, 0):
             try:
                 async with self.connection() as connection, connection.transaction():
-                    return await act(connection)
-            except Undo as undo:
-                verdict: T = undo.verdict
-                return verdict
+                    verdict = await act(connection)
             except Unavailable as fault:
                 if tries_left and isinstance(fault.__cause__, _RETRIED):
                     continue
                 raise
+            if isinstance(verdict, DoorwardError):
+                raise verdict
+            return verdict
         raise AssertionError("the loop above returns or raises")
 
     async def time(self) -> datetime:

@@ -78,12 +78,13 @@ class Memory:
             raise RedisAway(f"{type(fault).__name__}: {fault}") from fault
 
     async def is_there(self) -> bool:
-        """Ask, whatever the breaker says; a good answer closes it."""
-        self._left_alone_until = 0.0
+        """Ask, whatever the breaker says. Only a good answer closes it: whoever polls this must not make
+        every sign-in wait for an absent server again."""
         try:
-            await self.run(("PING",))
-        except RedisAway:
+            await self._trip((("PING",),))
+        except (RedisError, OSError, TimeoutError):
             return False
+        self._left_alone_until = 0.0
         return True
 
     async def close(self) -> None:

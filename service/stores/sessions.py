@@ -46,10 +46,76 @@ async def open(  # noqa: A001 - read as session_store.open
         key_id=key_id,
         address=origin.address,
         browser=origin.browser,
+        place=origin.place,
         now=now,
         idle_at=idle_at,
         absolute_at=absolute_at,
     )
+
+
+async def open_in_browser(
+    tx: Connection,
+    *,
+    session: UUID,
+    person: UUID,
+    epoch: int,
+    amr: Sequence[str],
+    auth_time: datetime,
+    client: str,
+    cookie: bytes,
+    origin: Origin,
+    now: datetime,
+    idle_at: datetime,
+    absolute_at: datetime,
+) -> None:
+    """Insert a session that lives by its cookie, whose SHA-256 is `cookie`."""
+    await _sql.open_browser_session(
+        tx,
+        session=session,
+        person=person,
+        epoch=epoch,
+        amr=list(amr),
+        auth_time=auth_time,
+        client=client,
+        cookie=cookie,
+        address=origin.address,
+        browser=origin.browser,
+        place=origin.place,
+        now=now,
+        idle_at=idle_at,
+        absolute_at=absolute_at,
+    )
+
+
+async def browser(tx: Connection, cookie: bytes) -> Record | None:
+    """The session behind a cookie with the person's present state, whatever its own."""
+    row: Record | None = await _sql.browser(tx, cookie=cookie)
+    return row
+
+
+async def see(tx: Connection, session: UUID, origin: Origin, idle_at: datetime, now: datetime) -> None:
+    """Write down that a browser's session was used just now."""
+    await _sql.see_session(tx, session=session, address=origin.address, idle_at=idle_at, now=now)
+
+
+async def living(tx: Connection, session: UUID) -> int | None:
+    """Hold a session that has not ended; its epoch."""
+    epoch: int | None = await _sql.living_session(tx, session=session)
+    return epoch
+
+
+async def of_person(
+    tx: Connection, person: UUID, *, ended: bool | None, before: UUID | None, limit: int, now: datetime
+) -> Sequence[Record]:
+    """A person's sessions, newest first: living ones, ended ones, or with None both."""
+    found = _sql.sessions_of_person(tx, person=person, ended=ended, before=before, limit=limit, now=now)
+    return [row async for row in found]
+
+
+async def owner(tx: Connection, session: UUID) -> UUID | None:
+    """Whose session it is, living or ended."""
+    person: UUID | None = await _sql.person_of_session(tx, session=session)
+    return person
 
 
 async def family(tx: Connection, family: UUID) -> Record | None:
@@ -96,9 +162,18 @@ async def end_all(
     return len(ended)
 
 
-async def strengthen(
-    tx: Connection, session: UUID, *, auth_time: datetime, amr: Sequence[str], epoch: int
+async def renew(
+    tx: Connection,
+    session: UUID,
+    *,
+    auth_time: datetime,
+    amr: Sequence[str],
+    epoch: int,
+    cookie: bytes | None,
 ) -> bool:
-    """Write down a new proof; False when the session has ended meanwhile."""
-    row = await _sql.strengthen_session(tx, session=session, auth_time=auth_time, amr=list(amr), epoch=epoch)
+    """Write down a new proof or epoch, and the digest of a new cookie where there is one; False when the
+    session has ended meanwhile."""
+    row = await _sql.renew_session(
+        tx, session=session, auth_time=auth_time, amr=list(amr), epoch=epoch, cookie=cookie
+    )
     return row is not None

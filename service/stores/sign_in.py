@@ -80,12 +80,19 @@ async def take_try(tx: Connection, digest: bytes, *, spend: bool, limit: int, no
     return attempts
 
 
+async def spend(tx: Connection, digest: bytes, now: datetime) -> bool:
+    """Claim a living token without a try; False when another was faster."""
+    return await _sql.spend_pre_auth(tx, digest=digest, now=now) is not None
+
+
 async def unspend(tx: Connection, digest: bytes) -> None:
     """Give a token back whose code turned out to be burnt."""
     await _sql.unspend_pre_auth(tx, digest=digest)
 
 
-async def prolong(tx: Connection, digest: bytes, expires_at: datetime, limit: int, now: datetime) -> bool:
-    """Give a living token the time an enrolment takes."""
-    row = await _sql.prolong_pre_auth(tx, digest=digest, expires_at=expires_at, limit=limit, now=now)
+async def prolong(
+    tx: Connection, digest: bytes, *, seconds: int, most: int, limit: int, now: datetime
+) -> bool:
+    """Give a living token `seconds` from now, but no more than `most` from its birth."""
+    row = await _sql.prolong_pre_auth(tx, digest=digest, seconds=seconds, most=most, limit=limit, now=now)
     return row is not None

@@ -56,9 +56,9 @@ def test_a_refresh_token_reads_back_and_has_one_text(family: UUID, generation: i
     assert readings.count(token) == 1
 
 
-@given(st.uuids(), st.integers(0, 2**63), st.binary(min_size=32, max_size=32))
-def test_a_device_token_reads_back(person: UUID, issued_at: int, mac: bytes) -> None:
-    token = DeviceToken(person, issued_at, mac)
+@given(st.uuids(), st.integers(0, 2**31), st.integers(0, 2**63), st.binary(min_size=32, max_size=32))
+def test_a_device_token_reads_back(person: UUID, epoch: int, issued_at: int, mac: bytes) -> None:
+    token = DeviceToken(person, epoch, issued_at, mac)
     assert sessions.parse_device(str(token)) == token
     assert sessions.parse_refresh(str(token)) is None
 

@@ -313,14 +313,16 @@ async def test_every_act_of_a_sign_in_is_written_down_with_who_what_and_where(ho
     )
     found = {(row["name"], row["result"], row["person_id"], row["factor_id"], row["method"]) for row in rows}
     assert found == {
-        ("account:sign_in:failed", "failed", ada.id, None, None),
-        ("account:sign_in:ok", "ok", ada.id, None, None),
+        ("account:sign_in:failed", "failed", ada.id, None, "password"),
+        ("account:sign_in:ok", "ok", ada.id, None, "password"),
+        ("session:start:ok", "ok", ada.id, None, "totp"),
+        ("session:start:ok", "ok", ada.id, None, "backup_code"),
         ("account:second_factor:failed", "failed", ada.id, ada.authenticator, "totp"),
         ("account:second_factor:ok", "ok", ada.id, ada.authenticator, "totp"),
         ("account:second_factor:ok", "ok", ada.id, None, "backup_code"),
-        ("account:sign_in:failed", "failed", None, None, None),
+        ("account:sign_in:failed", "failed", None, None, "password"),
     }
-    assert len(rows) == 7
+    assert len(rows) == 9
     assert {row["client_id"] for row in rows} == {"doorward"}
     assert {str(row["address"]) for row in rows} == {ada.address}
     written = {row["request_id"] for row in rows}

@@ -133,7 +133,7 @@ async def test_the_log_holds_no_secret_at_debug(
     async def broken(*_: Any) -> None:
         raise KeyError(FAULT)
 
-    monkeypatch.setattr(session_flow, "sign_out", broken)
+    monkeypatch.setattr(session_flow, "end", broken)
     fresh = await ada.verify(await ada.pre_auth(), ada.code(1))
     fault = await ada.post("/v1/sign-out", None, bearer=fresh.json()["access_token"])
     assert (fault.status_code, fault.json()["code"]) == (500, "internal_error")

@@ -94,13 +94,15 @@ def test_a_limit_refills_evenly() -> None:
 
 
 async def test_hanging_up_does_not_give_the_place_back(world: World) -> None:
-    async def hung_up() -> None:
+    async def hung_up(charged: asyncio.Event) -> None:
         async with world.limits.charged(NAME, "192.0.2.1"):
+            charged.set()
             await asyncio.sleep(60)
 
     for _ in range(30):
-        request = asyncio.create_task(hung_up())
-        await asyncio.sleep(0.005)
+        charged = asyncio.Event()
+        request = asyncio.create_task(hung_up(charged))
+        await charged.wait()
         request.cancel()
         with pytest.raises(asyncio.CancelledError):
             await request

@@ -7,12 +7,15 @@ from uuid import UUID
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
 
+from service.domain.sessions import EndReason
 from service.domain.sign_in import FRONTEND
 from service.errors import CATALOGUE
 from service.flows.enrolment import Codes, Enrolment
-from service.flows.sessions import Tokens
+from service.flows.me import Overview
+from service.flows.me import SignIn as SignInKept
+from service.flows.sessions import Listed, Tokens
 from service.flows.sign_in import Complete, Outcome
-from service.flows.two_factor import Overview
+from service.http.user_agent import agent_of
 
 
 class Body(BaseModel):
@@ -31,6 +34,13 @@ def _plain(value: str) -> str:
     return value.strip()
 
 
+def _printable(value: str) -> str:
+    if not all(char.isprintable() or char == "\n" for char in value):
+        raise ValueError("must be printable text")
+    return value.strip()
+
+
+Line = Annotated[str, Field(min_length=1, max_length=500), AfterValidator(_printable)]
 Email = Annotated[str, Field(max_length=320, examples=["ada@example.com"])]
 Password = Annotated[str, Field(max_length=512, examples=["correct horse battery staple"])]
 Code = Annotated[str, Field(min_length=1, max_length=64, examples=["492039"])]
@@ -90,6 +100,51 @@ class Reauthenticate(Body):
 
 class StartAuthenticator(Body):
     name: Name = "Authenticator"
+
+
+class RenameAuthenticator(Body):
+    name: Name
+
+
+class DisableTwoFactor(Body):
+    password: Password
+    code: Code
+
+
+class ChangeOwnPassword(Body):
+    current_password: Password
+    new_password: Password
+
+
+class Address(Body):
+    """The claim `address` (OpenID Connect Core §5.1.1)."""
+
+    formatted: Line | None = None
+    street_address: Line | None = None
+    locality: Line | None = None
+    region: Line | None = None
+    postal_code: Line | None = None
+    country: Line | None = None
+
+
+Phone = Annotated[str, Field(pattern=r"^\+[1-9][0-9]{6,14}$", examples=["+4930901820"])]
+
+
+class ChangeProfile(Body):
+    """What is left out stays; `null` clears."""
+
+    name: Annotated[str, Field(max_length=200), AfterValidator(_printable)] = ""
+    language: Annotated[str, Field(pattern=r"^[A-Za-z]{2,3}(-[A-Za-z0-9]{2,8}){0,3}$")] | None = None
+    phone_number: Annotated[str, Field(pattern=r"^\+[1-9][0-9]{6,14}$", examples=["+4930901820"])] | None = (
+        None
+    )
+    address: Address | None = None
+
+    def changes(self) -> dict[str, Any]:
+        """The fields that were sent."""
+        return self.model_dump(exclude_unset=True) | (
+            {"address": self.address.model_dump(exclude_none=True) or None} if self.address else {}
+        )
 
 
 class ConfirmAuthenticator(Body):
@@ -187,8 +242,9 @@ def sign_in_answer(outcome: Outcome) -> SignInAnswer:
         "backup_codes": BackupCodes.of(outcome.codes) if outcome.codes else None,
     }
     if isinstance(outcome, Complete):
+        assert isinstance(outcome.opened, Tokens)  # a browser's session is opened by the pages alone
         return SignInComplete(
-            **_token_fields(outcome.tokens),
+            **_token_fields(outcome.opened),
             **told,
             device_token=outcome.device_token,
         )
@@ -259,6 +315,8 @@ class Me(Answer):
     email_verified: bool
     name: str
     language: str | None
+    phone_number: str | None
+    address: dict[str, str] | None
     roles: list[str]
     two_factor: TwoFactor
 
@@ -271,6 +329,8 @@ class Me(Answer):
             email_verified=person.email_verified,
             name=person.name,
             language=person.language,
+            phone_number=known.profile.phone_number,
+            address=dict(known.profile.address) if known.profile.address else None,
             roles=list(person.roles),
             two_factor=TwoFactor(
                 status="activated" if known.authenticators else "not_activated",
@@ -306,3 +366,87 @@ class SteppedUp(Answer):
     """This session has proved itself; `expires_in` seconds is how long that counts."""
 
     expires_in: int
+
+
+class SessionListed(Answer):
+    """A sign-in on one device. `seen_at` and `seen_address` are of its last use."""
+
+    id: UUID
+    current: bool
+    client_id: str
+    browser: str | None
+    os: str | None
+    user_agent: str
+    address: str
+    place: str | None
+    two_factor: bool
+    created_at: datetime
+    seen_at: datetime
+    seen_address: str
+    ended_at: datetime | None
+    reason: EndReason | None = Field(description="Why it ended.")
+
+    @classmethod
+    def of(cls, one: Listed) -> "SessionListed":
+        agent = agent_of(one.browser)
+        return cls(
+            id=one.id,
+            current=one.current,
+            client_id=one.client,
+            browser=agent.browser,
+            os=agent.os,
+            user_agent=one.browser,
+            address=one.address,
+            place=one.place,
+            two_factor=one.two_factors,
+            created_at=one.created_at,
+            seen_at=one.seen_at,
+            seen_address=one.seen_address,
+            ended_at=one.ended_at,
+            reason=one.reason,
+        )
+
+
+class Sessions(Answer):
+    data: list[SessionListed]
+    next_cursor: UUID | None = Field(description="Send it as `cursor` for the next page.")
+
+
+class SessionsEnded(Answer):
+    ended: int
+
+
+class SignInListed(Answer):
+    """A sign-in, or a try at one. `method` is what completed it, or failed."""
+
+    id: UUID
+    at: datetime
+    result: Literal["ok", "failed", "refused"]
+    method: Literal["password", "totp", "backup_code"] | None
+    session: UUID | None
+    address: str | None
+    place: str | None
+    browser: str | None
+    os: str | None
+    user_agent: str | None
+
+    @classmethod
+    def of(cls, one: SignInKept) -> "SignInListed":
+        agent = agent_of(one.browser or "")
+        return cls(
+            id=one.id,
+            at=one.at,
+            result=one.result,
+            method=one.method,
+            session=one.session,
+            address=one.address,
+            place=one.place,
+            browser=agent.browser,
+            os=agent.os,
+            user_agent=one.browser,
+        )
+
+
+class SignIns(Answer):
+    data: list[SignInListed]
+    next_cursor: UUID | None = Field(description="Send it as `cursor` for the next page.")

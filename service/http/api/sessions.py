@@ -1,13 +1,17 @@
-"""Tokens renewed, a session ended, a session proved anew (contract §3)."""
+"""Tokens renewed, a session proved anew, and where one is signed in (contract §3, §4)."""
 
-from litestar import post
-from litestar.params import JSONBody
+from uuid import UUID
+
+from litestar import Response, Router, delete, get, post
+from litestar.params import FromPath, FromQuery, JSONBody
 
 from service.flows import reauthentication as reauthentication_flow
+from service.flows import refresh as refresh_flow
 from service.flows import sessions as flow
 from service.http.api import bodies
 from service.http.api.documented import BEARER, problems
-from service.http.guards import Asking, caller_of, origin_of, world_of
+from service.http.browser import Asking, renewed, take
+from service.http.guards import Limit, caller_of, frontend, origin_of, world_of
 
 
 @post(
@@ -21,7 +25,8 @@ from service.http.guards import Asking, caller_of, origin_of, world_of
 async def refresh(request: Asking, data: JSONBody[bodies.Refresh]) -> bodies.TokenSet:
     """The token is spent. Within the grace its owner gets the same successor again; later a second
     use is theft, and the session ends."""
-    tokens = await flow.refresh(world_of(request), origin_of(request), data.refresh_token, data.client_id)
+    client = frontend(data.client_id)
+    tokens = await refresh_flow.refresh(world_of(request), origin_of(request), data.refresh_token, client)
     return bodies.TokenSet.of(tokens)
 
 
@@ -34,9 +39,10 @@ async def refresh(request: Asking, data: JSONBody[bodies.Refresh]) -> bodies.Tok
     security=BEARER,
     tags=["sessions"],
 )
-async def sign_out(request: Asking) -> None:
+async def sign_out(request: Asking) -> Response[None]:
     caller = await caller_of(request, "account")
-    await flow.sign_out(world_of(request), origin_of(request), caller)
+    await flow.end(world_of(request), origin_of(request), caller, caller.session)
+    return Response(None, status_code=204, cookies=take(request, "session") if caller.in_browser else None)
 
 
 @post(
@@ -44,13 +50,69 @@ async def sign_out(request: Asking) -> None:
     status_code=200,
     operation_id="reauthenticate",
     summary="Step-up: prove again that it is you",
-    responses=problems(400, 401, 403, 413, 415, 429, 503),
+    responses=problems(400, 401, 403, 409, 413, 415, 429, 503),
     security=BEARER,
     tags=["sessions"],
 )
-async def reauthenticate(request: Asking, data: JSONBody[bodies.Reauthenticate]) -> bodies.SteppedUp:
-    """No new tokens: the next refresh carries the new `auth_time`."""
+async def reauthenticate(
+    request: Asking, data: JSONBody[bodies.Reauthenticate]
+) -> Response[bodies.SteppedUp]:
+    """No new tokens: the next refresh carries the new `auth_time`. A browser's session gets a new cookie."""
     caller = await caller_of(request, "account")
     world = world_of(request)
-    await reauthentication_flow.reauthenticate(world, origin_of(request), caller, data.password, data.code)
-    return bodies.SteppedUp(expires_in=world.settings.tokens.step_up_seconds)
+    cookie = await reauthentication_flow.reauthenticate(
+        world, origin_of(request), caller, data.password, data.code
+    )
+    body = bodies.SteppedUp(expires_in=world.settings.tokens.step_up_seconds)
+    return Response(body, cookies=renewed(request, cookie))
+
+
+@get(
+    "",
+    operation_id="listSessions",
+    summary="Where one is, and was, signed in",
+    responses=problems(400, 401, 403, 503),
+)
+async def listed(
+    request: Asking,
+    active: FromQuery[bool | None] = None,
+    limit: FromQuery[Limit] = 50,
+    cursor: FromQuery[UUID | None] = None,
+) -> bodies.Sessions:
+    """Newest first; `active` picks the living or the ended ones. The acting session is `current`."""
+    caller = await caller_of(request, "account")
+    ended = None if active is None else not active
+    found = await flow.listed(world_of(request), caller, ended=ended, before=cursor, limit=limit)
+    return bodies.Sessions(
+        data=[bodies.SessionListed.of(one) for one in found],
+        next_cursor=found[-1].id if len(found) == limit else None,
+    )
+
+
+@delete(
+    "/{session_id:uuid}",
+    status_code=204,
+    operation_id="endSession",
+    summary="End a session of one's own, at once",
+    responses=problems(401, 403, 404, 409, 503),
+)
+async def end(request: Asking, session_id: FromPath[UUID]) -> None:
+    caller = await caller_of(request, "account")
+    await flow.end(world_of(request), origin_of(request), caller, session_id)
+
+
+@post(
+    "/end-others",
+    status_code=200,
+    operation_id="endOtherSessions",
+    summary="End every session but this one",
+    responses=problems(401, 403, 409, 503),
+)
+async def end_others(request: Asking) -> Response[bodies.SessionsEnded]:
+    """Sign-ins under way die as well."""
+    caller = await caller_of(request, "account")
+    ended, cookie = await flow.end_every_other(world_of(request), origin_of(request), caller)
+    return Response(bodies.SessionsEnded(ended=ended), cookies=renewed(request, cookie))
+
+
+router = Router("/me/sessions", route_handlers=[listed, end, end_others], security=BEARER, tags=["sessions"])

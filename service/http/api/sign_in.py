@@ -6,7 +6,8 @@ from litestar.params import JSONBody
 from service.flows import sign_in as flow
 from service.http.api import bodies
 from service.http.api.documented import problems
-from service.http.guards import Admission, Asking, origin_of, world_of
+from service.http.browser import Asking
+from service.http.guards import Admission, frontend, origin_of, world_of
 
 
 @post(
@@ -20,8 +21,14 @@ from service.http.guards import Admission, Asking, origin_of, world_of
 async def sign_in(request: Asking, data: JSONBody[bodies.SignIn]) -> bodies.SignInAnswer:
     """Answers the same, at the same time and cost, for a wrong password, an unknown address and a
     disabled person."""
+    client = frontend(data.client_id)
     outcome = await flow.sign_in(
-        world_of(request), origin_of(request), data.email, data.password, data.client_id, data.device_token
+        world_of(request),
+        origin_of(request),
+        data.email,
+        data.password,
+        client,
+        data.device_token,
     )
     return bodies.sign_in_answer(outcome)
 
@@ -34,8 +41,14 @@ async def sign_in(request: Asking, data: JSONBody[bodies.SignIn]) -> bodies.Sign
     responses=problems(400, 401, 403, 413, 415, 429, 503),
 )
 async def second_factor(request: Asking, data: JSONBody[bodies.SecondFactor]) -> bodies.SignInAnswer:
+    client = frontend(data.client_id)
     outcome = await flow.second_factor(
-        world_of(request), origin_of(request), data.pre_auth_token, data.code, data.method, data.client_id
+        world_of(request),
+        origin_of(request),
+        data.pre_auth_token,
+        data.code,
+        data.method,
+        client,
     )
     return bodies.sign_in_answer(outcome)
 
@@ -50,8 +63,9 @@ async def second_factor(request: Asking, data: JSONBody[bodies.SecondFactor]) ->
 async def start_enrolment(
     request: Asking, data: JSONBody[bodies.StartEnrolment]
 ) -> bodies.PendingAuthenticator:
+    client = frontend(data.client_id)
     enrolment = await flow.start_enrolment(
-        world_of(request), origin_of(request), data.pre_auth_token, data.name, data.client_id
+        world_of(request), origin_of(request), data.pre_auth_token, data.name, client
     )
     return bodies.PendingAuthenticator.of(enrolment)
 
@@ -64,8 +78,14 @@ async def start_enrolment(
     responses=problems(400, 401, 403, 404, 409, 413, 415, 429, 503),
 )
 async def confirm_enrolment(request: Asking, data: JSONBody[bodies.ConfirmEnrolment]) -> bodies.SignInAnswer:
+    client = frontend(data.client_id)
     outcome = await flow.confirm_enrolment(
-        world_of(request), origin_of(request), data.pre_auth_token, data.id, data.code, data.client_id
+        world_of(request),
+        origin_of(request),
+        data.pre_auth_token,
+        data.id,
+        data.code,
+        client,
     )
     return bodies.sign_in_answer(outcome)
 
@@ -78,9 +98,8 @@ async def confirm_enrolment(request: Asking, data: JSONBody[bodies.ConfirmEnrolm
     responses=problems(400, 401, 413, 415, 503),
 )
 async def verify_email(request: Asking, data: JSONBody[bodies.VerifyEmail]) -> bodies.SignInAnswer:
-    outcome = await flow.verify_email(
-        world_of(request), origin_of(request), data.pre_auth_token, data.client_id
-    )
+    client = frontend(data.client_id)
+    outcome = await flow.verify_email(world_of(request), origin_of(request), data.pre_auth_token, client)
     return bodies.sign_in_answer(outcome)
 
 
@@ -92,8 +111,13 @@ async def verify_email(request: Asking, data: JSONBody[bodies.VerifyEmail]) -> b
     responses=problems(400, 401, 413, 415, 503),
 )
 async def change_password(request: Asking, data: JSONBody[bodies.ChangePassword]) -> bodies.SignInAnswer:
+    client = frontend(data.client_id)
     outcome = await flow.change_password(
-        world_of(request), origin_of(request), data.pre_auth_token, data.new_password, data.client_id
+        world_of(request),
+        origin_of(request),
+        data.pre_auth_token,
+        data.new_password,
+        client,
     )
     return bodies.sign_in_answer(outcome)
 

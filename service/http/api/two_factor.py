@@ -1,24 +1,19 @@
-"""`/v1/me`: oneself and one's second factor (contract §4)."""
+"""`/v1/me/two-factor`: one's own second factor (contract §4)."""
 
 from uuid import UUID
 
-from litestar import Router, get, post
+from litestar import Response, Router, delete, get, patch, post
 from litestar.params import FromPath, JSONBody
 
 from service.flows import two_factor as flow
 from service.http.api import bodies
 from service.http.api.documented import BEARER, problems
-from service.http.guards import Asking, caller_of, origin_of, world_of
-
-
-@get("", operation_id="getMe", summary="Oneself", responses=problems(401, 403, 503))
-async def me(request: Asking) -> bodies.Me:
-    caller = await caller_of(request, "account")
-    return bodies.Me.of(await flow.overview(world_of(request), caller))
+from service.http.browser import Asking, renewed
+from service.http.guards import caller_of, origin_of, world_of
 
 
 @post(
-    "/two-factor/authenticators",
+    "/authenticators",
     status_code=201,
     operation_id="startAuthenticator",
     summary="Begin to add an authenticator (step-up)",
@@ -28,14 +23,15 @@ async def start(
     request: Asking, data: JSONBody[bodies.StartAuthenticator | None] = None
 ) -> bodies.PendingAuthenticator:
     caller = await caller_of(request, "account")
-    name = (data or bodies.StartAuthenticator()).name
+    # Without a name it gets a free one; whoever gives a name gets that one or is told that it is taken.
+    name = data.name if data and "name" in data.model_fields_set else None
     return bodies.PendingAuthenticator.of(
         await flow.start(world_of(request), origin_of(request), caller, name)
     )
 
 
 @get(
-    "/two-factor/authenticators/{authenticator_id:uuid}",
+    "/authenticators/{authenticator_id:uuid}",
     operation_id="getPendingAuthenticator",
     summary="A pending authenticator again, for the session that started it",
     responses=problems(401, 403, 404, 409, 503),
@@ -46,7 +42,7 @@ async def pending(request: Asking, authenticator_id: FromPath[UUID]) -> bodies.P
 
 
 @post(
-    "/two-factor/authenticators/{authenticator_id:uuid}/confirm",
+    "/authenticators/{authenticator_id:uuid}/confirm",
     status_code=200,
     operation_id="confirmAuthenticator",
     summary="The first code turns an authenticator on",
@@ -54,18 +50,47 @@ async def pending(request: Asking, authenticator_id: FromPath[UUID]) -> bodies.P
 )
 async def confirm(
     request: Asking, authenticator_id: FromPath[UUID], data: JSONBody[bodies.ConfirmAuthenticator]
-) -> bodies.AuthenticatorConfirmed:
+) -> Response[bodies.AuthenticatorConfirmed]:
     """The other sessions end. With the first authenticator come five backup codes, shown this once."""
     caller = await caller_of(request, "account")
     turned_on = await flow.confirm(world_of(request), origin_of(request), caller, authenticator_id, data.code)
-    return bodies.AuthenticatorConfirmed(
+    body = bodies.AuthenticatorConfirmed(
         authenticator=bodies.Authenticator(id=turned_on.authenticator, name=turned_on.name),
         backup_codes=bodies.BackupCodes.of(turned_on.codes) if turned_on.codes else None,
     )
+    return Response(body, cookies=renewed(request, turned_on.cookie))
+
+
+@patch(
+    "/authenticators/{authenticator_id:uuid}",
+    status_code=204,
+    operation_id="renameAuthenticator",
+    summary="Give an authenticator another name",
+    responses=problems(400, 401, 403, 404, 409, 413, 415, 503),
+)
+async def rename(
+    request: Asking, authenticator_id: FromPath[UUID], data: JSONBody[bodies.RenameAuthenticator]
+) -> None:
+    caller = await caller_of(request, "account")
+    await flow.rename(world_of(request), origin_of(request), caller, authenticator_id, data.name)
+
+
+@delete(
+    "/authenticators/{authenticator_id:uuid}",
+    status_code=204,
+    operation_id="removeAuthenticator",
+    summary="Remove an authenticator, but not the last one (step-up)",
+    responses=problems(401, 403, 404, 409, 503),
+)
+async def remove(request: Asking, authenticator_id: FromPath[UUID]) -> Response[None]:
+    """The other sessions end."""
+    caller = await caller_of(request, "account")
+    cookie = await flow.remove(world_of(request), origin_of(request), caller, authenticator_id)
+    return Response(None, status_code=204, cookies=renewed(request, cookie))
 
 
 @post(
-    "/two-factor/backup-codes",
+    "/backup-codes",
     status_code=200,
     operation_id="regenerateBackupCodes",
     summary="A new set of backup codes; the old one is dead (step-up)",
@@ -76,9 +101,23 @@ async def regenerate(request: Asking) -> bodies.BackupCodes:
     return bodies.BackupCodes.of(await flow.regenerate(world_of(request), origin_of(request), caller))
 
 
+@post(
+    "/disable",
+    status_code=204,
+    operation_id="disableTwoFactor",
+    summary="Turn the second factor off, with password and code",
+    responses=problems(400, 401, 403, 409, 413, 415, 429, 503),
+)
+async def disable(request: Asking, data: JSONBody[bodies.DisableTwoFactor]) -> Response[None]:
+    """Password and code (a backup code counts) are its own step-up. The other sessions end."""
+    caller = await caller_of(request, "account")
+    cookie = await flow.disable(world_of(request), origin_of(request), caller, data.password, data.code)
+    return Response(None, status_code=204, cookies=renewed(request, cookie))
+
+
 router = Router(
-    "/me",
-    route_handlers=[me, start, pending, confirm, regenerate],
+    "/me/two-factor",
+    route_handlers=[start, pending, confirm, rename, remove, regenerate, disable],
     security=BEARER,
-    tags=["account"],
+    tags=["two-factor"],
 )

@@ -28,6 +28,19 @@ SELECT epoch, disabled_at IS NOT NULL AS disabled FROM person WHERE id = :person
 -- name: raise_epoch$
 UPDATE person SET epoch = epoch + 1 WHERE id = :person RETURNING epoch;
 
+-- name: profile^
+SELECT phone_number, address FROM person WHERE id = :person;
+
+-- name: set_profile!
+UPDATE person SET name = :display_name, language = :language, phone_number = :phone_number, address = CAST(:address AS jsonb)
+WHERE id = :person;
+
+-- name: disable_person$
+UPDATE person SET disabled_at = coalesce(disabled_at, :now), epoch = epoch + 1 WHERE id = :person RETURNING epoch;
+
+-- name: enable_person!
+UPDATE person SET disabled_at = NULL WHERE id = :person;
+
 -- name: set_password$
 -- Setting a new password ends what stood on the old one.
 UPDATE person SET password_hash = :password_hash, must_change_password = false, epoch = epoch + 1

@@ -5,10 +5,11 @@ FROM authenticator WHERE person_id = :person AND confirmed_at IS NOT NULL ORDER 
 -- name: pending_authenticator^
 SELECT id, name, seed, digits, period, algorithm, last_step, created_at, expires_at, started_by
 FROM authenticator
-WHERE id = :authenticator AND person_id = :person AND confirmed_at IS NULL AND replaced_at IS NULL AND expires_at > :now;
+WHERE person_id = :person AND (CAST(:authenticator AS uuid) IS NULL OR id = :authenticator)
+  AND confirmed_at IS NULL AND replaced_at IS NULL AND expires_at > :now;
 
--- name: authenticator_state^
-SELECT started_by, confirmed_at, replaced_at FROM authenticator WHERE id = :authenticator AND person_id = :person;
+-- name: started_by$
+SELECT started_by FROM authenticator WHERE id = :authenticator AND person_id = :person;
 
 -- name: replace_pending!
 -- The seed goes with it: an old QR code must open nothing.
@@ -23,6 +24,16 @@ VALUES (:authenticator, :person, :name, :seed, :now, :started_by, :expires_at);
 -- The step of the confirming code is burnt with it.
 UPDATE authenticator SET confirmed_at = :now, last_step = :step
 WHERE id = :authenticator AND person_id = :person AND confirmed_at IS NULL AND replaced_at IS NULL AND expires_at > :now
+RETURNING id;
+
+-- name: rename_authenticator$
+UPDATE authenticator SET name = :new_name WHERE id = :authenticator AND person_id = :person AND confirmed_at IS NOT NULL
+RETURNING id;
+
+-- name: remove_authenticators
+-- One, or with NULL all of them, a pending one included. The seeds go with the rows.
+DELETE FROM authenticator
+WHERE person_id = :person AND (CAST(:authenticator AS uuid) IS NULL OR (id = :authenticator AND confirmed_at IS NOT NULL))
 RETURNING id;
 
 -- name: burn_step$
@@ -58,7 +69,7 @@ WHERE id = :person
 RETURNING CASE WHEN :known THEN known_failures ELSE stranger_failures END AS failures;
 
 -- name: second_factor_budget^
-SELECT code_salt, epoch,
+SELECT code_salt,
        CASE WHEN :known THEN known_failures ELSE stranger_failures END AS failures,
        CASE WHEN :known THEN known_streak ELSE stranger_streak END AS streak
 FROM person WHERE id = :person;

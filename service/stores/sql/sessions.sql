@@ -1,11 +1,27 @@
 -- name: open_session!
 -- Session and family in one statement: neither is ever seen without the other.
 WITH opened AS (
-  INSERT INTO session (id, person_id, epoch, amr, auth_time, address, browser, created_at)
-  VALUES (:session, :person, :epoch, :amr, :auth_time, :address, :browser, :now)
+  INSERT INTO session (id, person_id, epoch, amr, auth_time, client_id, address, browser, place, created_at)
+  VALUES (:session, :person, :epoch, :amr, :auth_time, :client, :address, :browser, :place, :now)
 )
 INSERT INTO refresh_family (id, session_id, person_id, client_id, scope, salt, key_id, last_address, last_browser, created_at, idle_at, absolute_at)
 VALUES (:family, :session, :person, :client, :scope, :salt, :key_id, :address, :browser, :now, :idle_at, :absolute_at);
+
+-- name: open_browser_session!
+INSERT INTO session (id, person_id, epoch, amr, auth_time, client_id, address, browser, place, created_at,
+                     cookie, seen_at, seen_address, idle_at, absolute_at)
+VALUES (:session, :person, :epoch, :amr, :auth_time, :client, :address, :browser, :place, :now,
+        :cookie, :now, :address, :idle_at, :absolute_at);
+
+-- name: browser^
+SELECT s.id, s.person_id, s.client_id, s.epoch, s.amr, s.auth_time, s.seen_at, s.idle_at, s.absolute_at, s.ended_at, s.end_reason,
+       p.epoch AS person_epoch, p.disabled_at, p.roles
+FROM session s JOIN person p ON p.id = s.person_id
+WHERE s.cookie = :cookie;
+
+-- name: see_session!
+UPDATE session SET seen_at = :now, seen_address = :address, idle_at = least(CAST(:idle_at AS timestamptz), absolute_at)
+WHERE id = :session AND ended_at IS NULL AND seen_at < :now;
 
 -- name: family^
 SELECT f.id, f.session_id, f.person_id, f.client_id, f.scope, f.generation, f.salt, f.key_id, f.rotated_at,
@@ -17,9 +33,10 @@ WHERE f.id = :family;
 
 -- name: rotate_family$
 -- One statement, one lock: the presented generation is the row's (or a later one, after a lost write), and everything
--- above the family is still alive.
+-- above the family is still alive. One time for each generation jumped: a straggler of a second ago is no thief.
 UPDATE refresh_family f SET
-  generation = :presented + 1, rotated_at = (array_prepend(CAST(:now AS timestamptz), f.rotated_at))[1: 8],
+  generation = :presented + 1,
+  rotated_at = (array_fill(CAST(:now AS timestamptz), ARRAY[least(8, :presented + 1 - f.generation)]) || f.rotated_at)[1: 8],
   idle_at = least(CAST(:idle_at AS timestamptz), f.absolute_at), last_address = :address, last_browser = :browser
 FROM session s, person p
 WHERE f.id = :family AND f.generation <= :presented AND f.ended_at IS NULL AND f.idle_at > :now AND f.absolute_at > :now
@@ -27,7 +44,7 @@ WHERE f.id = :family AND f.generation <= :presented AND f.ended_at IS NULL AND f
 RETURNING f.generation;
 
 -- name: bearer^
-SELECT s.id, s.person_id, s.epoch, s.amr, s.auth_time, s.ended_at, p.epoch AS person_epoch, p.disabled_at, p.roles,
+SELECT s.id, s.person_id, s.epoch, s.amr, s.auth_time, s.ended_at, p.epoch AS person_epoch, p.disabled_at,
        f.ended_at AS family_ended_at
 FROM refresh_family f JOIN session s ON s.id = f.session_id JOIN person p ON p.id = s.person_id
 WHERE f.id = :family AND s.id = :session;
@@ -53,8 +70,31 @@ UPDATE refresh_family SET ended_at = :now, end_reason = :reason
 WHERE id IN (SELECT id FROM refresh_family WHERE person_id = :person AND ended_at IS NULL
              AND session_id IS DISTINCT FROM CAST(:kept AS uuid) ORDER BY id FOR UPDATE);
 
--- name: strengthen_session$
+-- name: renew_session$
 -- The acting session proved itself anew, or lives through a change that ended the others.
-UPDATE session SET auth_time = :auth_time, amr = :amr, epoch = :epoch
+UPDATE session SET auth_time = :auth_time, amr = :amr, epoch = :epoch, cookie = coalesce(:cookie, cookie)
 WHERE id = :session AND ended_at IS NULL
 RETURNING id;
+
+-- name: living_session$
+-- Locked, so that whatever ends it waits for the act it is about to do, or the act sees its end.
+SELECT epoch FROM session WHERE id = :session AND ended_at IS NULL FOR NO KEY UPDATE;
+
+-- name: person_of_session$
+SELECT person_id FROM session WHERE id = :session;
+
+-- name: sessions_of_person
+-- Newest first. One that outlived a life has ended, whether or not anybody wrote it down yet.
+SELECT * FROM (
+  SELECT s.id, s.client_id, s.amr, s.auth_time, s.address, s.browser, s.place, s.created_at, s.cookie IS NOT NULL AS in_browser,
+         coalesce(f.rotated_at[1], s.seen_at, s.created_at) AS seen_at,
+         coalesce(f.last_address, s.seen_address, s.address) AS seen_address,
+         coalesce(s.ended_at, f.ended_at, CASE WHEN l.absolute_at <= :now THEN l.absolute_at WHEN l.idle_at <= :now THEN l.idle_at END) AS ended_at,
+         coalesce(s.end_reason, f.end_reason, CASE WHEN l.absolute_at <= :now THEN 'absolute' WHEN l.idle_at <= :now THEN 'idle' END) AS end_reason
+  FROM session s
+  LEFT JOIN LATERAL (SELECT * FROM refresh_family r WHERE r.session_id = s.id ORDER BY r.ended_at DESC NULLS FIRST, r.id DESC LIMIT 1) f ON true
+  CROSS JOIN LATERAL (SELECT coalesce(f.idle_at, s.idle_at) AS idle_at, coalesce(f.absolute_at, s.absolute_at) AS absolute_at) l
+  WHERE s.person_id = :person AND (CAST(:before AS uuid) IS NULL OR s.id < :before)
+) AS told
+WHERE CAST(:ended AS boolean) IS NULL OR (ended_at IS NOT NULL) = :ended
+ORDER BY id DESC LIMIT :limit;

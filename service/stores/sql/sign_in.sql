@@ -3,8 +3,8 @@ INSERT INTO pre_auth (digest, id, person_id, client_id, step, epoch, amr, auth_t
 VALUES (:digest, :id, :person, :client, :step, :epoch, :amr, :auth_time, :known, :now, :expires_at);
 
 -- name: pending_sign_in^
-SELECT t.digest, t.id AS pre_auth_id, t.person_id, t.client_id, t.step, t.epoch, t.amr, t.auth_time, t.known, t.attempts,
-       t.expires_at, t.consumed_at, p.epoch AS person_epoch, p.sub, p.email, p.name, p.language, p.password_hash, p.roles,
+SELECT t.id AS pre_auth_id, t.person_id, t.client_id, t.step, t.epoch, t.amr, t.auth_time, t.known, t.attempts,
+       t.expires_at, t.consumed_at, p.epoch AS person_epoch, p.sub, p.email, p.name, p.roles,
        p.email_verified_at, p.must_change_password, p.disabled_at, p.code_salt,
        CASE WHEN t.known THEN p.known_failures ELSE p.stranger_failures END AS failures,
        CASE WHEN t.known THEN p.known_streak ELSE p.stranger_streak END AS streak,
@@ -22,7 +22,15 @@ RETURNING attempts;
 -- The code turned out to be burnt by another: the token lives on, its try stays counted.
 UPDATE pre_auth SET consumed_at = NULL WHERE digest = :digest;
 
+-- name: spend_pre_auth$
+-- For a step that needs no code, or whose try is counted already.
+UPDATE pre_auth SET consumed_at = :now
+WHERE digest = :digest AND consumed_at IS NULL AND expires_at > :now
+RETURNING digest;
+
 -- name: prolong_pre_auth$
-UPDATE pre_auth SET expires_at = greatest(expires_at, CAST(:expires_at AS timestamptz))
+-- Bounded from the token's birth: starting an enrolment again and again must not keep it alive.
+UPDATE pre_auth SET expires_at = greatest(expires_at,
+  least(CAST(:now AS timestamptz) + make_interval(secs => :seconds), created_at + make_interval(secs => :most)))
 WHERE digest = :digest AND consumed_at IS NULL AND attempts < :limit AND expires_at > :now
 RETURNING digest;

@@ -1,0 +1,162 @@
+"""Oneself: the profile, the password, and the sign-ins of late."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
+from typing import Any, Literal, TypeAlias
+from uuid import UUID
+
+from service.domain.sessions import EndReason
+from service.domain.sign_in import Origin
+from service.errors import InvalidToken
+from service.flows import proofs
+from service.flows import sessions as session_flow
+from service.flows.proofs import Attempt
+from service.flows.sessions import Caller
+from service.stores import accounts as account_store
+from service.stores import audit as audit_store
+from service.stores import factors as factor_store
+from service.stores import outbox as outbox_store
+from service.stores.accounts import Person, Profile
+from service.stores.factors import Authenticator, BackupSet
+from service.stores.postgres import Connection
+from service.world import World
+
+Result: TypeAlias = Literal["ok", "failed", "refused"]
+#: The events that tell of a sign-in, by what came of it. A right password alone is none: what it led to is.
+_EVENTS: Mapping[Result, Sequence[str]] = {
+    "ok": ("session:start:ok",),
+    "failed": ("account:sign_in:failed", "account:second_factor:failed"),
+    "refused": ("account:sign_in:refused", "account:second_factor:refused"),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Overview:
+    """A person as they may see themselves. `stepped_up`: this session proved everything lately."""
+
+    person: Person
+    profile: Profile
+    authenticators: Sequence[Authenticator]
+    codes: BackupSet | None
+    required: bool
+    stepped_up: bool
+
+
+@dataclass(frozen=True, slots=True)
+class SignIn:
+    """One sign-in, or a try at one. `method` is what completed it, or failed."""
+
+    id: UUID
+    at: datetime
+    result: Result
+    method: str | None
+    session: UUID | None
+    address: str | None
+    browser: str | None
+    place: str | None
+
+
+async def overview(world: World, caller: Caller) -> Overview:
+    """The profile and the state of the second factor."""
+    async with world.db.connection() as connection:
+        person = await account_store.by_id(connection, caller.person)
+        if person is None:
+            raise InvalidToken("the person is gone")
+        profile = await account_store.profile(connection, person)
+        authenticators = await factor_store.authenticators(connection, caller.person)
+        codes = await factor_store.backup_set(connection, caller.person)
+    required = world.settings.two_factor.required == "all"
+    stepped_up = session_flow.has_stepped_up(world, caller, enrolled=person.enrolled)
+    return Overview(person, profile, authenticators, codes, required, stepped_up)
+
+
+async def change_profile(world: World, origin: Origin, caller: Caller, changes: Mapping[str, Any]) -> None:
+    """Change some fields of the profile: `name`, `language`, `phone_number`, `address`; None clears one."""
+
+    async def act(tx: Connection) -> None:
+        person = await account_store.by_id(tx, caller.person)
+        assert person is not None  # their row is held
+        present = await account_store.profile(tx, person)
+        await account_store.set_profile(tx, caller.person, replace(present, **changes))
+        attempt = _attempt("account:profile", caller, origin)
+        await proofs.record(world, tx, attempt, "ok", fields=sorted(changes))
+
+    await session_flow.acting(world, caller, act)
+
+
+async def change_password(
+    world: World, origin: Origin, caller: Caller, current: str, password: str
+) -> str | None:
+    """Set a new password; needs a step-up and the present one. Every other session ends, and whatever is
+    under way; the new cookie of a browser's session.
+
+    Raises InvalidCredentials as the sign-in does, and InvalidRequest for a password that may not be.
+    """
+    attempt = _attempt("account:password_change", caller, origin)
+    old = proofs.read_password(current, "/current_password")
+    proofs.read_password(password, "/new_password")
+    async with world.limits.charged("sign_in.network", origin.address):
+        async with world.db.connection() as connection:
+            person = await account_store.by_id(connection, caller.person)
+        if person is None:
+            raise InvalidToken("the person is gone")
+        session_flow.require_step_up(world, caller, enrolled=person.enrolled)
+        normal = proofs.new_password(password, person.email)
+        await proofs.confirm_password(world, attempt, person, old)
+        password_hash = await proofs.new_password_hash(world, person.id, normal)
+
+        async def act(tx: Connection) -> str | None:
+            await account_store.set_password(tx, caller.person, password_hash)
+            reason = EndReason.PASSWORD_CHANGED
+            _, epoch = await session_flow.end_others(world, tx, caller.person, reason, kept=caller.session)
+            await proofs.record(world, tx, attempt, "ok")
+            now = world.clock.now()
+            await outbox_store.put(tx, world.row_id(), "password_changed", caller.person, origin, now)
+            return await session_flow.renew(world, tx, caller, epoch=epoch)
+
+        return await session_flow.acting(world, caller, act)
+
+
+async def sign_ins(
+    world: World,
+    caller: Caller,
+    *,
+    result: Result | None,
+    before: UUID | None,
+    since: datetime | None,
+    until: datetime | None,
+    address: str | None,
+    limit: int,
+) -> Sequence[SignIn]:
+    """The person's sign-ins and tries, newest first, filtered by result, time (until is exclusive) and
+    address."""
+    names = _EVENTS[result] if result else [name for names in _EVENTS.values() for name in names]
+    async with world.db.connection() as connection:
+        rows = await audit_store.sign_ins(
+            connection,
+            caller.person,
+            names,
+            before=before,
+            since=since,
+            until=until,
+            address=address,
+            limit=limit,
+        )
+    return [
+        SignIn(
+            id=row["id"],
+            at=row["at"],
+            result=row["result"],
+            method=row["method"],
+            session=row["session_id"],
+            address=row["address"] and str(row["address"]),
+            browser=row["browser"],
+            place=row["place"],
+        )
+        for row in rows
+    ]
+
+
+def _attempt(act: str, caller: Caller, origin: Origin) -> Attempt:
+    return Attempt(act=act, person=caller.person, origin=origin, client=caller.client, session=caller.session)

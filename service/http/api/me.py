@@ -1,0 +1,104 @@
+"""`/v1/me`: one's profile, password, and sign-ins of late (contract §4)."""
+
+from datetime import datetime
+from ipaddress import ip_address
+from typing import Literal
+from uuid import UUID
+
+from litestar import Response, Router, get, patch, post
+from litestar.params import FromQuery, JSONBody
+
+from service.errors import InvalidRequest
+from service.flows import me as flow
+from service.http.api import bodies
+from service.http.api.documented import BEARER, problems
+from service.http.browser import Asking, renewed
+from service.http.guards import Limit, caller_of, origin_of, world_of
+
+
+@get("", operation_id="getMe", summary="Oneself", responses=problems(401, 403, 503))
+async def me(request: Asking) -> bodies.Me:
+    caller = await caller_of(request, "account")
+    return bodies.Me.of(await flow.overview(world_of(request), caller))
+
+
+@patch(
+    "",
+    operation_id="changeMe",
+    summary="Change one's profile",
+    responses=problems(400, 401, 403, 409, 413, 415, 503),
+)
+async def change(request: Asking, data: JSONBody[bodies.ChangeProfile]) -> bodies.Me:
+    """What is left out stays, `null` clears. The address of sign-in and the roles are not here."""
+    caller, world = await caller_of(request, "account"), world_of(request)
+    await flow.change_profile(world, origin_of(request), caller, data.changes())
+    return bodies.Me.of(await flow.overview(world, caller))
+
+
+@post(
+    "/password",
+    status_code=204,
+    operation_id="changeOwnPassword",
+    summary="Change one's password (step-up)",
+    responses=problems(400, 401, 403, 409, 413, 415, 429, 503),
+)
+async def password(request: Asking, data: JSONBody[bodies.ChangeOwnPassword]) -> Response[None]:
+    """Every other session ends, and every sign-in under way. A wrong present password counts as one at
+    the sign-in does."""
+    caller = await caller_of(request, "account")
+    cookie = await flow.change_password(
+        world_of(request), origin_of(request), caller, data.current_password, data.new_password
+    )
+    return Response(None, status_code=204, cookies=renewed(request, cookie))
+
+
+@get(
+    "/sign-ins",
+    operation_id="listSignIns",
+    summary="Sign-ins of late, and tries at one",
+    responses=problems(400, 401, 403, 503),
+)
+async def sign_ins(
+    request: Asking,
+    result: FromQuery[Literal["ok", "failed", "refused"] | None] = None,
+    since: FromQuery[datetime | None] = None,
+    until: FromQuery[datetime | None] = None,
+    address: FromQuery[str | None] = None,
+    limit: FromQuery[Limit] = 50,
+    cursor: FromQuery[UUID | None] = None,
+) -> bodies.SignIns:
+    """Newest first; `until` is exclusive. Times need an offset (RFC 3339)."""
+    caller = await caller_of(request, "account")
+    for name, moment in (("since", since), ("until", until)):
+        if moment is not None and moment.tzinfo is None:
+            raise InvalidRequest(
+                "a time without offset", errors=[{"pointer": f"/{name}", "code": "no_offset"}]
+            )
+    found = await flow.sign_ins(
+        world_of(request),
+        caller,
+        result=result,
+        before=cursor,
+        since=since,
+        until=until,
+        address=_address(address) if address else None,
+        limit=limit,
+    )
+    return bodies.SignIns(
+        data=[bodies.SignInListed.of(one) for one in found],
+        next_cursor=found[-1].id if len(found) == limit else None,
+    )
+
+
+def _address(text: str) -> str:
+    try:
+        return str(ip_address(text))
+    except ValueError:
+        raise _fault("address", "not_an_address") from None
+
+
+def _fault(name: str, code: str) -> InvalidRequest:
+    return InvalidRequest(f"parameter {name}: {code}", errors=[{"pointer": f"/{name}", "code": code}])
+
+
+router = Router("/me", route_handlers=[me, change, password, sign_ins], security=BEARER, tags=["account"])
