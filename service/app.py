@@ -20,6 +20,9 @@ from service.http.edge import Edge
 from service.http.errors import problem
 from service.http.guards import MAX_BODY, strict_json
 from service.http.oidc import discovery
+from service.http.web import account as web_account
+from service.http.web import sign_in as web_sign_in
+from service.http.web import two_factor as web_two_factor
 from service.settings import Settings
 from service.world import World, keep_current, make_world, require_keys
 
@@ -71,7 +74,12 @@ def routes(world: World) -> Litestar:
             discovery.jwks,
             health.livez,
             health.readyz,
-            pages.error_page,
+            pages.root,
+            pages.style,
+            pages.meaning,
+            web_sign_in.router,
+            web_account.router,
+            web_two_factor.router,
         ],
         exception_handlers={Exception: problem},
         lifespan=[lifespan],

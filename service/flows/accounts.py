@@ -6,9 +6,12 @@ from datetime import datetime
 from uuid import UUID
 
 from service.domain import accounts
+from service.domain.sessions import EndReason
 from service.errors import Conflict, InvalidRequest, NotFound
+from service.flows import sessions as session_flow
 from service.stores import accounts as account_store
 from service.stores import audit as audit_store
+from service.stores import sessions as session_store
 from service.stores.postgres import Connection
 from service.world import World
 
@@ -92,6 +95,60 @@ async def everyone(world: World, page: int = 200) -> AsyncIterator[Listed]:
         if len(rows) < page:
             return
         after = rows[-1]["email"]
+
+
+async def disable(world: World, email: str) -> int:
+    """Bar a person from every door: once this returns, nothing of theirs opens any (I7). How many sessions
+    were ended. Raises NotFound."""
+    person = await find(world, email)
+
+    async def act(tx: Connection) -> int:
+        await account_store.hold(tx, person.id)
+        now = world.clock.now()
+        await account_store.disable(tx, person.id, now)
+        ended = await session_store.end_all(tx, person.id, EndReason.USER_DISABLED, now)
+        await _record(world, tx, "account:disable", person.id, ended=ended)
+        return ended
+
+    return await world.db.transact(act)
+
+
+async def enable(world: World, email: str) -> None:
+    """Let a disabled person sign in again; what was ended stays so. Raises NotFound."""
+    person = await find(world, email)
+
+    async def act(tx: Connection) -> None:
+        await account_store.hold(tx, person.id)
+        await account_store.enable(tx, person.id)
+        await _record(world, tx, "account:enable", person.id)
+
+    await world.db.transact(act)
+
+
+async def end_sessions(world: World, email: str) -> int:
+    """End whatever a person has open, sign-ins under way included; how many sessions. Raises NotFound."""
+    person = await find(world, email)
+
+    async def act(tx: Connection) -> int:
+        await account_store.hold(tx, person.id)
+        ended, _ = await session_flow.end_others(world, tx, person.id, EndReason.ADMIN, kept=None)
+        await _record(world, tx, "account:end_sessions", person.id, ended=ended)
+        return ended
+
+    return await world.db.transact(act)
+
+
+async def _record(world: World, tx: Connection, act: str, person: UUID, **detail: object) -> None:
+    await audit_store.record(
+        tx,
+        world.row_id(),
+        world.clock.now(),
+        act,
+        "ok",
+        None,
+        person=person,
+        **detail,  # type: ignore[arg-type]
+    )
 
 
 async def find(world: World, email: str) -> account_store.Person:

@@ -30,9 +30,14 @@ def held(request: Asking, what: Held) -> str | None:
 
 def give(request: Asking, what: Held, value: str, *, seconds: int | None = None) -> Cookie:
     """One of our cookies; without `seconds` it goes with the browser."""
-    secure = _is_secure(_world(request))
     return Cookie(
-        _name(_world(request), what), value, max_age=seconds, secure=secure, httponly=True, samesite="lax"
+        _name(_world(request), what),
+        path="/",
+        value=value,
+        max_age=seconds,
+        secure=_is_secure(_world(request)),
+        httponly=True,
+        samesite="lax",
     )
 
 

@@ -34,7 +34,7 @@ _BY_STATUS = {
 
 def problem(request: Request[Any, Any, State], error: Exception) -> Response[bytes]:
     """The handler of every exception."""
-    fault = _ours(error)
+    fault = fault_of(error)
     state = request.scope["state"]
     state["outcome"] = {"code": fault.code, "reason": fault.private}
     issuer = request.app.state.world.settings.issuer
@@ -79,7 +79,8 @@ def _headers(fault: DoorwardError) -> dict[str, str]:
     return headers
 
 
-def _ours(error: Exception) -> DoorwardError:
+def fault_of(error: Exception) -> DoorwardError:
+    """An exception as one of our errors; what is none of them is our fault, and logged."""
     if isinstance(error, DoorwardError):
         return error
     if isinstance(error, ValidationException):

@@ -1,13 +1,284 @@
-"""The page behind each error's `type`."""
+"""HTML out: templates, the headers every page carries, what one answer tells the next page, and errors."""
 
-from html import escape
+import hashlib
+import re
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+from urllib.parse import parse_qsl, quote, urlencode, urlsplit
 
+import structlog
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from litestar import Response, get
+from litestar.datastructures import Cookie
 from litestar.params import FromPath
+from markupsafe import Markup
 
-from service.errors import CATALOGUE, NotFound
+from service.domain.sessions import EndReason
+from service.errors import (
+    CATALOGUE,
+    Conflict,
+    CsrfFailed,
+    DoorwardError,
+    InvalidRequest,
+    InvalidToken,
+    NotFound,
+    RateLimited,
+    ReauthenticationRequired,
+    SecondFactorBlocked,
+    Unauthenticated,
+)
+from service.flows import sessions as session_flow
+from service.flows.sessions import Caller
+from service.http import browser
+from service.http.browser import Asking
+from service.http.errors import fault_of
+from service.http.guards import origin_of, world_of
+from service.http.user_agent import agent_of
 
-_CSP = "default-src 'none'; frame-ancestors 'none'; base-uri 'none'; form-action 'none'"
+_log = structlog.get_logger()
+_HERE = Path(__file__).parent
+_STYLE = (_HERE / "static" / "doorward.css").read_bytes()
+_STYLE_VERSION = hashlib.sha256(_STYLE).hexdigest()[:12]
+#: Where a person may be sent after a sign-in or a proof: our own pages, by their form. Anything else would
+#: lend our name to whoever made the link.
+_OWN_PAGE = re.compile(r"/account(?:/[a-z-]+){0,3}(?:#[a-z-]+)?", re.ASCII)
+HOME = "/account"
+_WHY = {
+    EndReason.SIGNED_OUT: "signed out",
+    EndReason.IDLE: "not used for too long",
+    EndReason.ABSOLUTE: "reached its longest life",
+    EndReason.PASSWORD_CHANGED: "the password was changed",
+    EndReason.TWO_FACTOR_CHANGED: "two-factor authentication was changed",
+    EndReason.REFRESH_REUSE: "a copy of its token was used",
+    EndReason.ADMIN: "ended by an administrator",
+    EndReason.SESSION_LIMIT: "too many sessions",
+    EndReason.USER_DISABLED: "the account was disabled",
+    EndReason.SUPERSEDED: "superseded",
+    EndReason.REVOKED: "ended from another device",
+    EndReason.CODE_REUSE: "a sign-in code was used twice",
+}
+
+
+def _wait(seconds: int) -> str:
+    minutes, rest = divmod(int(seconds), 60)
+    return f"{minutes} min {rest} s" if minutes else f"{rest} s"
+
+
+def _moment(at: datetime) -> str:
+    return at.strftime("%Y-%m-%d %H:%M UTC")
+
+
+def _device(user_agent: str) -> str:
+    agent = agent_of(user_agent)
+    return " on ".join(filter(None, [agent.browser, agent.os])) or "Unknown device"
+
+
+_templates = Environment(
+    loader=FileSystemLoader(_HERE / "templates"),
+    autoescape=True,
+    undefined=StrictUndefined,
+    trim_blocks=True,
+    lstrip_blocks=True,
+)
+_templates.filters |= {
+    "wait": _wait,
+    "moment": _moment,
+    "day": lambda text: datetime.fromisoformat(text).strftime("%Y-%m-%d"),
+    "clock": lambda text: datetime.fromisoformat(text).strftime("%H:%M:%S"),
+    "device": _device,
+    "why": lambda reason: _WHY[reason],
+}
+
+
+class _Notice(dict[str, Any]):
+    """What the last answer wanted said: reads as attributes in a template, absent ones as nothing."""
+
+    def __getattr__(self, name: str) -> Any:
+        return self.get(name)
+
+
+# A page out
+
+
+def page(
+    request: Asking,
+    template: str,
+    *,
+    caller: Caller | None = None,
+    status: int = 200,
+    cookies: Sequence[Cookie] = (),
+    **facts: Any,
+) -> Response[str]:
+    """Render a template for this browser. Its forms are bound to the caller's session, or to none."""
+    world = world_of(request)
+    notice = _Notice(browser.open_notice(request))
+    name, new = browser.browser_name(request)
+    nonce = world.entropy.token(16).hex()
+    token = browser.csrf_token(world, name, caller.session if caller else None)
+    text = _templates.get_template(template).render(
+        {"person": None, "notice": notice, "style_version": _STYLE_VERSION, "nonce": nonce, "status": status}
+        | facts,
+        csrf_field=lambda: Markup('<input type="hidden" name="csrf_token" value="{}">').format(token),
+    )
+    given = [*cookies]
+    if new:
+        given.append(browser.give(request, "browser", name))
+    if browser.held(request, "notice") is not None:
+        given += browser.take(request, "notice")
+    headers = {"Content-Security-Policy": _policy(nonce)}
+    if notice.code == RateLimited.code:
+        # Told where a machine looks for it as well.
+        status, headers["Retry-After"] = RateLimited.status, str(notice.retry_after or 1)
+    return Response(text, media_type="text/html", status_code=status, headers=headers, cookies=given)
+
+
+def go(
+    request: Asking, path: str, notice: Mapping[str, Any] | None = None, *, cookies: Sequence[Cookie] = ()
+) -> Response[str]:
+    """303 to one of our own pages, which says `notice` once."""
+    given = [*cookies]
+    if notice:
+        name, new = browser.browser_name(request)
+        if new:
+            given.append(browser.give(request, "browser", name))
+        sealed = browser.seal_notice(world_of(request), name, notice)
+        given.append(browser.give(request, "notice", sealed, seconds=60))
+    return Response("", media_type="text/html", status_code=303, headers={"Location": path}, cookies=given)
+
+
+def back(
+    request: Asking,
+    path: str,
+    fault: DoorwardError,
+    *,
+    cookies: Sequence[Cookie] = (),
+    **kept: str,
+) -> Response[str]:
+    """303 back to the form, which says what was wrong and keeps what was typed, but never a secret. What a
+    form cannot mend is raised again."""
+    if isinstance(fault, CsrfFailed | InvalidToken | ReauthenticationRequired) or not isinstance(
+        fault, InvalidRequest | Unauthenticated | RateLimited | SecondFactorBlocked | Conflict | NotFound
+    ):
+        raise fault
+    request.scope["state"]["outcome"] = {"code": fault.code, "reason": fault.private}
+    said = {name: value for name, value in fault.public.items() if name != "limit"}
+    return go(
+        request, path, {"code": fault.code, "title": fault.title, "bad": True} | said | kept, cookies=cookies
+    )
+
+
+def return_to(request: Asking) -> str:
+    """Where the person came from and goes when done; only ever one of our own pages."""
+    wanted = request.query_params.get("return_to") or HOME
+    return wanted if _OWN_PAGE.fullmatch(wanted) else HOME
+
+
+def carrying(path: str, target: str) -> str:
+    """A path of ours that remembers where the person goes when done."""
+    return path + carried(target)
+
+
+def carried(target: str) -> str:
+    return "" if target == HOME else "?" + urlencode({"return_to": target}, quote_via=quote, safe="/")
+
+
+def _policy(nonce: str) -> str:
+    return (
+        f"default-src 'none'; style-src 'nonce-{nonce}'; img-src 'self' data:; form-action 'self'; "
+        "base-uri 'none'; frame-ancestors 'none'"
+    )
+
+
+# A form in
+
+
+async def form_of(request: Asking, caller: Caller | None = None) -> Mapping[str, str]:
+    """The fields of one of our own forms. Raises CsrfFailed for whatever may come from elsewhere, and
+    InvalidRequest for a body that two readers could understand differently."""
+    kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    if kind != "application/x-www-form-urlencoded":
+        raise CsrfFailed("not a form of ours")
+    try:
+        pairs = parse_qsl(
+            (await request.body()).decode("ascii"), keep_blank_values=True, errors="strict", max_num_fields=32
+        )
+    except ValueError:
+        raise InvalidRequest("not a form in UTF-8") from None
+    fields = dict(pairs)
+    browser.require_own(request, fields.pop("csrf_token", ""), caller.session if caller else None)
+    if len(fields) + 1 < len(pairs) or any("\0" in value for _, value in pairs):
+        raise InvalidRequest("a field stands twice, or holds NUL")
+    return fields
+
+
+async def signed_in(request: Asking) -> Caller:
+    """Whose browser this is. Raises InvalidToken, which sends them to sign in."""
+    cookie = browser.held(request, "session")
+    if cookie is None:
+        raise InvalidToken("no session cookie")
+    return await session_flow.browser(world_of(request), origin_of(request), cookie)
+
+
+# What went wrong
+
+
+def refused(request: Asking, error: Exception) -> Response[Any]:
+    """The handler of every exception on a page: to the sign-in, to a fresh proof, or a page that says so."""
+    fault = fault_of(error)
+    request.scope["state"]["outcome"] = {"code": fault.code, "reason": fault.private}
+    here = _here(request)
+    if isinstance(fault, InvalidToken):
+        reason = fault.public.get("reason")
+        notice = {"code": "session_ended", "reason": reason} if reason else None
+        stale = browser.take(request, "session") if browser.held(request, "session") else ()
+        return go(request, carrying("/sign-in", here), notice, cookies=stale)
+    if isinstance(fault, ReauthenticationRequired):
+        return go(request, carrying("/account/reauthentication", here))
+    return error_page(request, fault)
+
+
+def error_page(request: Asking, fault: DoorwardError) -> Response[str]:
+    """A page for what no form can mend, with the request's id and a way on."""
+    answer = page(
+        request,
+        "error.html",
+        status=fault.status,
+        heading=fault.title,
+        detail=fault.detail,
+        code=fault.code,
+        retry_after=fault.retry_after,
+        request_id=request.scope["state"]["request_id"],
+        onward=HOME,
+    )
+    if fault.retry_after is not None:
+        answer.headers["Retry-After"] = str(fault.retry_after)
+    return answer
+
+
+def _here(request: Asking) -> str:
+    """The page a person wanted, or came from with a form."""
+    path = request.scope["path"]
+    if request.method != "GET":
+        path = urlsplit(request.headers.get("referer", "")).path
+    return path if _OWN_PAGE.fullmatch(path) and path != "/account/reauthentication" else HOME
+
+
+# Beside the journeys
+
+
+@get("/static/doorward.css", include_in_schema=False, media_type="text/css")
+async def style() -> Response[bytes]:
+    """Its address changes with it, so that it may be kept for ever."""
+    return Response(
+        _STYLE, media_type="text/css", headers={"Cache-Control": "public, max-age=31536000, immutable"}
+    )
+
+
+@get("/", include_in_schema=False)
+async def root(request: Asking) -> Response[str]:
+    return go(request, HOME)
 
 
 @get(
@@ -17,15 +288,25 @@ _CSP = "default-src 'none'; frame-ancestors 'none'; base-uri 'none'; form-action
     media_type="text/html",
     tags=["errors"],
 )
-async def error_page(code: FromPath[str]) -> Response[str]:
-    """A plain page, the same for everyone."""
+async def meaning(request: Asking, code: FromPath[str]) -> Response[str]:
+    """The page behind a problem's `type`, the same for everyone."""
     error = CATALOGUE.get(code)
     if error is None:
         raise NotFound("no such code")
-    title = f"{error.code} ({error.status})"
+    nonce = world_of(request).entropy.token(16).hex()
+    text = _templates.get_template("error.html").render(
+        person=None,
+        notice=_Notice(),
+        style_version=_STYLE_VERSION,
+        nonce=nonce,
+        heading=f"{error.code} ({error.status})",
+        detail=f"{error.title}. {error.detail}",
+        retry_after=None,
+        request_id=None,
+        onward=None,
+    )
     return Response(
-        f'<!doctype html><html lang="en"><meta charset="utf-8"><title>{escape(title)}</title>'
-        f"<h1>{escape(title)}</h1><p>{escape(error.title)}.</p><p>{escape(error.detail)}</p></html>",
+        text,
         media_type="text/html",
-        headers={"Content-Security-Policy": _CSP, "Cache-Control": "public, max-age=300"},
+        headers={"Content-Security-Policy": _policy(nonce), "Cache-Control": "public, max-age=300"},
     )

@@ -1,0 +1,133 @@
+"""`/account`: oneself, one's sessions and sign-ins, the password, and a fresh proof."""
+
+from typing import Any, cast
+from uuid import UUID
+
+from litestar import Response, Router, get, post
+from litestar.params import FromPath
+
+from service.errors import DoorwardError, InvalidRequest
+from service.flows import me as flow
+from service.flows import reauthentication as reauthentication_flow
+from service.flows import sessions as session_flow
+from service.flows.me import Result
+from service.http import browser
+from service.http.browser import Asking
+from service.http.guards import MAX_BODY, origin_of, world_of
+from service.http.pages import back, carried, carrying, form_of, go, page, refused, return_to, signed_in
+from service.http.web.fields import code_typed
+
+_SIGN_INS = 20
+
+
+@get("")
+async def account(request: Asking) -> Response[str]:
+    caller, world = await signed_in(request), world_of(request)
+    known = await flow.overview(world, caller)
+    result, before = _filters(request)
+    sign_ins = await flow.sign_ins(
+        world, caller, result=result, before=before, since=None, until=None, address=None, limit=_SIGN_INS
+    )
+    living = await session_flow.listed(world, caller, ended=False, before=None, limit=200)
+    return page(
+        request,
+        "account.html",
+        caller=caller,
+        person=known.person,
+        authenticators=known.authenticators,
+        codes=known.codes,
+        required=known.required,
+        stepped_up=known.stepped_up,
+        # The one in use comes first, the others from the newest on.
+        sessions=sorted(living, key=lambda one: not one.current),
+        ended=await session_flow.listed(world, caller, ended=True, before=None, limit=10),
+        sign_ins=sign_ins,
+        result=result or "",
+        older=sign_ins[-1].id if len(sign_ins) == _SIGN_INS else None,
+    )
+
+
+@post("/sessions/{session_id:uuid}/end")
+async def end_session(request: Asking, session_id: FromPath[UUID]) -> Response[str]:
+    caller = await signed_in(request)
+    await form_of(request, caller)
+    try:
+        await session_flow.end(world_of(request), origin_of(request), caller, session_id)
+    except DoorwardError as fault:
+        return back(request, "/account#sessions", fault)
+    return go(request, "/account#sessions", {"code": "session_revoked"})
+
+
+@post("/sessions/end-others")
+async def end_others(request: Asking) -> Response[str]:
+    caller = await signed_in(request)
+    await form_of(request, caller)
+    try:
+        ended, cookie = await session_flow.end_every_other(world_of(request), origin_of(request), caller)
+    except DoorwardError as fault:
+        return back(request, "/account#sessions", fault)
+    notice = {"code": "others_revoked", "ended": ended}
+    return go(request, "/account#sessions", notice, cookies=browser.renewed(request, cookie))
+
+
+@post("/password")
+async def password(request: Asking) -> Response[str]:
+    caller = await signed_in(request)
+    fields = await form_of(request, caller)
+    try:
+        cookie = await flow.change_password(
+            world_of(request),
+            origin_of(request),
+            caller,
+            fields.get("current_password", ""),
+            fields.get("new_password", ""),
+        )
+    except DoorwardError as fault:
+        return back(request, "/account#password", fault)
+    notice = {"code": "password_changed"}
+    return go(request, "/account", notice, cookies=browser.renewed(request, cookie))
+
+
+@get("/reauthentication")
+async def reauthentication_form(request: Asking) -> Response[str]:
+    caller, target = await signed_in(request), return_to(request)
+    known = await flow.overview(world_of(request), caller)
+    return page(request, "reauthentication.html", caller=caller, person=known.person, carried=carried(target))
+
+
+@post("/reauthentication")
+async def reauthentication(request: Asking) -> Response[str]:
+    caller, target = await signed_in(request), return_to(request)
+    fields = await form_of(request, caller)
+    code = fields.get("code", "")
+    try:
+        cookie = await reauthentication_flow.reauthenticate(
+            world_of(request),
+            origin_of(request),
+            caller,
+            fields.get("password", ""),
+            code_typed(code) if code else None,
+        )
+    except DoorwardError as fault:
+        return back(request, carrying("/account/reauthentication", target), fault)
+    return go(request, target, cookies=browser.renewed(request, cookie))
+
+
+def _filters(request: Asking) -> tuple[Result | None, UUID | None]:
+    """The filter and the cursor of the sign-ins, from the address of the page."""
+    result, before = request.query_params.get("result"), request.query_params.get("before")
+    if result and result not in ("ok", "failed", "refused"):
+        raise InvalidRequest("no such result")
+    try:
+        return cast(Any, result or None), UUID(before) if before else None
+    except ValueError:
+        raise InvalidRequest("no such cursor") from None
+
+
+router = Router(
+    "/account",
+    route_handlers=[account, end_session, end_others, password, reauthentication_form, reauthentication],
+    include_in_schema=False,
+    exception_handlers={Exception: refused},
+    request_max_body_size=MAX_BODY,
+)

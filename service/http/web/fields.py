@@ -1,0 +1,29 @@
+"""What people type into a form, made into what the flows take."""
+
+from collections.abc import Mapping
+from uuid import UUID
+
+from service.errors import InvalidRequest, NotFound
+
+
+def code_typed(text: str) -> str:
+    """A code as it is typed: apps show six digits with a gap, and people keep it. Anything that is not
+    digits then stays as it was; a backup code may stand here too."""
+    digits = text.replace(" ", "").replace("-", "")
+    return digits if digits.isascii() and digits.isdigit() else text
+
+
+def id_of(fields: Mapping[str, str], name: str = "id") -> UUID:
+    """The identifier that a form carries. Raises NotFound for what is none."""
+    try:
+        return UUID(fields.get(name, ""))
+    except ValueError:
+        raise NotFound("a form without a right identifier") from None
+
+
+def name_typed(fields: Mapping[str, str]) -> str:
+    """An authenticator's name: 1 to 64 printable characters. Raises InvalidRequest."""
+    name = fields.get("name", "").strip()
+    if not 0 < len(name) <= 64 or not name.isprintable():
+        raise InvalidRequest("a bad name", errors=[{"pointer": "/name", "code": "not_valid"}])
+    return name

@@ -1,0 +1,268 @@
+"""The pages of a sign-in: password, second factor or backup code, whatever else is owed, and out again."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from litestar import Response, Router, get, post
+from litestar.datastructures import Cookie
+
+from service.domain.sign_in import PAGES, Pending, Step
+from service.errors import DoorwardError, InvalidPreAuthToken, InvalidToken
+from service.flows import me as me_flow
+from service.flows import sessions as session_flow
+from service.flows import sign_in as flow
+from service.flows.sessions import BrowserSession
+from service.flows.sign_in import Complete, Outcome
+from service.http import browser
+from service.http.browser import Asking
+from service.http.guards import MAX_BODY, Admission, origin_of, world_of
+from service.http.pages import back, carried, carrying, form_of, go, page, refused, return_to, signed_in
+from service.http.web.fields import code_typed, id_of, name_typed
+
+#: The page of each step.
+_PAGES: Mapping[Step, str] = {
+    Step.SECOND_FACTOR: "/sign-in/second-factor",
+    Step.ENROLMENT: "/sign-in/enrolment",
+    Step.PASSWORD_CHANGE: "/sign-in/password",
+    Step.EMAIL_VERIFICATION: "/sign-in/email-verification",
+}
+
+
+@get("")
+async def form(request: Asking) -> Response[str]:
+    """The first step; whoever is signed in already may go on as they are."""
+    target, known = return_to(request), None
+    try:
+        caller = await signed_in(request)
+        known = (await me_flow.overview(world_of(request), caller)).person
+    except InvalidToken:
+        pass
+    return page(request, "sign_in.html", known=known, return_to=target, carried=carried(target))
+
+
+@post("", middleware=[Admission()])
+async def password(request: Asking) -> Response[str]:
+    fields, target = await form_of(request), return_to(request)
+    email = fields.get("username", "")
+    try:
+        outcome = await flow.sign_in(
+            world_of(request),
+            origin_of(request),
+            email,
+            fields.get("password", ""),
+            PAGES,
+            browser.held(request, "device"),
+        )
+    except DoorwardError as fault:
+        return back(request, carrying("/sign-in", target), fault, username=email[:320])
+    return _go_on(request, outcome, target)
+
+
+@get("/second-factor")
+async def second_factor_form(request: Asking) -> Response[Any]:
+    return await _step(request, Step.SECOND_FACTOR, "second_factor.html")
+
+
+@post("/second-factor")
+async def second_factor(request: Asking) -> Response[str]:
+    return await _second_factor(request, "/sign-in/second-factor", backup=False)
+
+
+@get("/backup-code")
+async def backup_code_form(request: Asking) -> Response[Any]:
+    return await _step(request, Step.SECOND_FACTOR, "backup_code.html")
+
+
+@post("/backup-code")
+async def backup_code(request: Asking) -> Response[str]:
+    return await _second_factor(request, "/sign-in/backup-code", backup=True)
+
+
+async def _second_factor(request: Asking, path: str, *, backup: bool) -> Response[str]:
+    fields, target = await form_of(request), return_to(request)
+    code = fields.get("code", "")
+    try:
+        outcome = await flow.second_factor(
+            world_of(request),
+            origin_of(request),
+            _pre_auth(request),
+            code if backup else code_typed(code),
+            "backup_code" if backup else None,
+            PAGES,
+        )
+    except DoorwardError as fault:
+        return _again(request, path, fault, target)
+    return _go_on(request, outcome, target)
+
+
+@get("/enrolment")
+async def enrolment_form(request: Asking) -> Response[Any]:
+    """Forced enrolment: what it is for, or the QR code once it has begun."""
+
+    async def begun() -> Mapping[str, Any]:
+        return {"pending": await flow.pending_enrolment(world_of(request), _pre_auth(request), PAGES)}
+
+    return await _step(request, Step.ENROLMENT, "enrolment.html", begun)
+
+
+@post("/enrolment")
+async def start_enrolment(request: Asking) -> Response[str]:
+    fields, target = await form_of(request), return_to(request)
+    try:
+        name = name_typed(fields)
+        await flow.start_enrolment(world_of(request), origin_of(request), _pre_auth(request), name, PAGES)
+    except DoorwardError as fault:
+        return _again(request, "/sign-in/enrolment", fault, target)
+    return go(request, carrying("/sign-in/enrolment", target))
+
+
+@post("/enrolment/confirm", status_code=200)
+async def confirm_enrolment(request: Asking) -> Response[Any]:
+    """The first right code: the session, and the codes in this very answer, since they are shown once."""
+    fields, target = await form_of(request), return_to(request)
+    try:
+        pending = await flow.owed(world_of(request), _pre_auth(request), PAGES)
+        outcome = await flow.confirm_enrolment(
+            world_of(request),
+            origin_of(request),
+            _pre_auth(request),
+            id_of(fields),
+            code_typed(fields.get("code", "")),
+            PAGES,
+        )
+    except InvalidPreAuthToken as fault:
+        if browser.held(request, "session"):
+            return go(request, target, {"code": "codes_already_shown"})
+        return _again(request, "/sign-in/enrolment", fault, target)
+    except DoorwardError as fault:
+        return _again(request, "/sign-in/enrolment", fault, target)
+    onward, cookies = _onward(request, outcome, target)
+    facts: dict[str, Any] = {
+        "codes": outcome.codes,
+        "replaced": False,
+        "email": pending.standing.email,
+        "onward": onward,
+    }
+    return page(request, "codes.html", cookies=cookies, **facts)
+
+
+@get("/password")
+async def owed_password_form(request: Asking) -> Response[Any]:
+    return await _step(request, Step.PASSWORD_CHANGE, "owed_password.html")
+
+
+@post("/password")
+async def owed_password(request: Asking) -> Response[str]:
+    fields, target = await form_of(request), return_to(request)
+    try:
+        outcome = await flow.change_password(
+            world_of(request), origin_of(request), _pre_auth(request), fields.get("new_password", ""), PAGES
+        )
+    except DoorwardError as fault:
+        return _again(request, "/sign-in/password", fault, target)
+    return _go_on(request, outcome, target)
+
+
+@get("/email-verification")
+async def owed_verification_form(request: Asking) -> Response[Any]:
+    return await _step(request, Step.EMAIL_VERIFICATION, "owed_verification.html")
+
+
+@post("/email-verification")
+async def owed_verification(request: Asking) -> Response[str]:
+    target = return_to(request)
+    await form_of(request)
+    try:
+        outcome = await flow.verify_email(world_of(request), origin_of(request), _pre_auth(request), PAGES)
+    except DoorwardError as fault:
+        return _again(request, "/sign-in/email-verification", fault, target)
+    return _go_on(request, outcome, target, {"code": "letter_sent"})
+
+
+@post("/sign-out")
+async def sign_out(request: Asking) -> Response[str]:
+    """Ends this session, and takes its cookie away whatever became of it."""
+    caller = await signed_in(request)
+    await form_of(request, caller)
+    await session_flow.end(world_of(request), origin_of(request), caller, caller.session)
+    gone = browser.take(request, "session", "sign-in")
+    return go(request, "/sign-in", {"code": "signed_out"}, cookies=gone)
+
+
+async def _step(request: Asking, step: Step, template: str, more: Any = None) -> Response[Any]:
+    """The page of a step, for a sign-in that owes it; another step's sign-in is sent to its own page."""
+    target = return_to(request)
+    try:
+        pending: Pending = await flow.owed(world_of(request), _pre_auth(request), PAGES)
+        if pending.step is not step:
+            return go(request, carrying(_PAGES[pending.step], target))
+        facts = await more() if more else {}
+    except InvalidPreAuthToken as fault:
+        return _again(request, "", fault, target)
+    return page(request, template, email=pending.standing.email, carried=carried(target), **facts)
+
+
+def _again(request: Asking, path: str, fault: DoorwardError, target: str) -> Response[str]:
+    """Back to the form; with a dead sign-in, to its beginning."""
+    if isinstance(fault, InvalidPreAuthToken):
+        return back(request, carrying("/sign-in", target), fault, cookies=browser.take(request, "sign-in"))
+    return back(request, carrying(path, target), fault)
+
+
+def _go_on(
+    request: Asking, outcome: Outcome, target: str, notice: Mapping[str, Any] | None = None
+) -> Response[str]:
+    """To the next step's page, or home with a session."""
+    onward, cookies = _onward(request, outcome, target)
+    if isinstance(outcome, Complete):
+        notice = None
+    if outcome.backup_codes_left is not None:
+        left = outcome.backup_codes_left
+        notice = {"code": "backup_code_used", "left": left, "bad": left == 0}
+    return go(request, onward, notice, cookies=cookies)
+
+
+def _onward(request: Asking, outcome: Outcome, target: str) -> tuple[str, Sequence[Cookie]]:
+    if not isinstance(outcome, Complete):
+        token = browser.give(request, "sign-in", outcome.pre_auth_token, seconds=outcome.expires_in)
+        return carrying(_PAGES[outcome.step], target), [token]
+    assert isinstance(outcome.opened, BrowserSession)  # the pages open no other
+    days = world_of(request).settings.tokens.device_seconds
+    return target, [
+        browser.session_cookie(request, outcome.opened.cookie),
+        browser.give(request, "device", outcome.device_token, seconds=days),
+        *browser.take(request, "sign-in"),
+    ]
+
+
+def _pre_auth(request: Asking) -> str:
+    return browser.held(request, "sign-in") or ""
+
+
+router = Router(
+    "/",
+    route_handlers=[
+        Router(
+            "/sign-in",
+            route_handlers=[
+                form,
+                password,
+                second_factor_form,
+                second_factor,
+                backup_code_form,
+                backup_code,
+                enrolment_form,
+                start_enrolment,
+                confirm_enrolment,
+                owed_password_form,
+                owed_password,
+                owed_verification_form,
+                owed_verification,
+            ],
+        ),
+        sign_out,
+    ],
+    include_in_schema=False,
+    exception_handlers={Exception: refused},
+    request_max_body_size=MAX_BODY,
+)
