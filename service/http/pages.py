@@ -299,6 +299,7 @@ async def meaning(request: Asking, code: FromPath[str]) -> Response[str]:
         notice=_Notice(),
         style_version=_STYLE_VERSION,
         nonce=nonce,
+        code=None,
         heading=f"{error.code} ({error.status})",
         detail=f"{error.title}. {error.detail}",
         retry_after=None,

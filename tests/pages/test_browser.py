@@ -1,0 +1,230 @@
+"""The whole life of a second factor in headless Chromium without JavaScript, with an authenticator not ours."""
+
+import io
+import subprocess
+import time
+from pathlib import Path
+from urllib.parse import parse_qs, urlsplit
+
+import pytest
+import zxingcpp
+from axe_playwright_python.async_playwright import Axe
+from PIL import Image
+from playwright.async_api import Browser, BrowserContext, Page
+
+from tests.programs import Dev, doorward, needs
+
+PASSWORD = "test-value one two three"
+
+
+def person(running: Dev, email: str) -> str:
+    made = doorward("user", "create", email, "--password-stdin", environ=running.environ, stdin=PASSWORD)
+    assert made.returncode == 0, made.stderr
+    return email
+
+
+class Authenticator:
+    """`oathtool`, which never gives a code of a step twice: it waits for the next one when it must."""
+
+    def __init__(self, secret: str) -> None:
+        self._secret, self._used = secret, 0
+
+    def code(self) -> str:
+        step = max(self._used + 1, int(time.time()) // 30 - 1)
+        while step > int(time.time()) // 30 + 1:
+            time.sleep(0.5)
+        self._used = step
+        found = subprocess.run(
+            [needs("oathtool"), "--totp", "--base32", self._secret, "--now", f"@{step * 30}"],
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+        return found.stdout.strip()
+
+
+async def shown_secret(page: Page, shots: Path) -> str:
+    """The seed, read from a picture of the page, as a phone reads it."""
+    picture = await page.screenshot(path=shots / "enable-qr.png", full_page=True)
+    (found,) = zxingcpp.read_barcodes(Image.open(io.BytesIO(picture)))
+    uri = urlsplit(found.text)
+    assert (uri.scheme, uri.netloc) == ("otpauth", "totp")
+    (secret,) = parse_qs(uri.query)["secret"]
+    by_hand = (await page.locator("#key").inner_text()).replace(" ", "")
+    assert secret == by_hand
+    return secret
+
+
+async def password(page: Page, email: str, path: str = "/sign-in") -> None:
+    await page.goto(path)
+    await page.fill("#username", email)
+    await page.fill("#password", PASSWORD)
+    await page.click("main button")
+
+
+async def backup_codes(page: Page) -> list[str]:
+    codes = await page.locator(".codes li").all_inner_texts()
+    assert len(set(codes)) == 5
+    return codes
+
+
+async def test_the_whole_life_with_javascript_off(
+    chromium: Browser, context: BrowserContext, running: Dev, shots: Path
+) -> None:
+    email = person(running, "ada@example.com")
+    page = await context.new_page()
+    violations: list[str] = []
+    page.on("console", lambda message: violations.append(message.text))
+
+    # Sign in, and turn it on.
+    await password(page, email)
+    await page.wait_for_url("**/account")
+    await page.screenshot(path=shots / "account-off.png", full_page=True)
+    await page.click("text=Enable 2FA")
+    await page.screenshot(path=shots / "enable-intro.png", full_page=True)
+    await page.fill("#name", "Ada's phone")
+    await page.click("main form button")
+    app = Authenticator(await shown_secret(page, shots))
+    await page.fill("#code", "000000")
+    await page.click("main form:has(#code) button")
+    assert "not valid" in await page.inner_text("#notice")
+    code = app.code()
+    await page.fill("#code", f"{code[:3]} {code[3:]}")
+    await page.click("main form:has(#code) button")
+    codes = await backup_codes(page)
+    await page.screenshot(path=shots / "codes.png", full_page=True)
+    await page.click("text=I have saved them")
+    assert "Activated." in await page.inner_text("#two-factor")
+
+    # Out, and in again with a passcode; the one that was used is refused, and says so.
+    await page.click("text=Sign out")
+    await page.screenshot(path=shots / "signed-out.png", full_page=True)
+    await password(page, email, "/sign-in?return_to=/account/two-factor/backup-codes")
+    await page.wait_for_url("**/sign-in/second-factor**")
+    await page.screenshot(path=shots / "second-factor.png", full_page=True)
+    await page.fill("#code", code)
+    await page.click("main button")
+    assert "already used" in await page.inner_text("#notice")
+    await page.screenshot(path=shots / "second-factor-used.png", full_page=True)
+    await page.fill("#code", app.code())
+    await page.click("main button")
+    await page.wait_for_url("**/account/two-factor/backup-codes")
+    await page.screenshot(path=shots / "backup-codes.png", full_page=True)
+
+    # In with a backup code, once.
+    await page.click("text=Sign out")
+    await password(page, email)
+    await page.click("text=Use a backup code")
+    await page.fill("#code", codes[0].lower().replace("-", " "))
+    await page.screenshot(path=shots / "backup-code.png", full_page=True)
+    await page.click("main button")
+    await page.wait_for_url("**/account")
+    assert "4 are left" in await page.inner_text("#notice")
+
+    # A new set kills the old one; a reload neither shows it again nor makes another.
+    await page.get_by_role("link", name="Backup codes", exact=True).click()
+    await page.wait_for_url("**/backup-codes")
+    await page.click("main form button")
+    new = await backup_codes(page)
+    assert not set(new) & set(codes)
+    await page.reload()
+    assert "already shown" in await page.inner_text("#notice")
+    assert not set(new) & set((await page.content()).split())
+
+    # A second device, ended from the first.
+    other = await chromium.new_context(base_url=running.url, java_script_enabled=False)
+    second = await other.new_page()
+    await password(second, email)
+    await second.fill("#code", codes[1])
+    await second.click("main button")
+    assert "from the set you replaced on" in await second.inner_text("#notice")
+    await second.fill("#code", new[0])
+    await second.click("main button")
+    await second.wait_for_url("**/account")
+    await page.goto("/account")
+    await page.screenshot(path=shots / "account-on.png", full_page=True)
+    assert await page.locator("#sessions button:has-text('End'):not(:has-text('all'))").count() == 1
+    await page.click("#sessions td button")
+    assert "ended" in await page.inner_text("#notice")
+    await second.goto("/account")
+    assert urlsplit(second.url).path == "/sign-in"
+    assert "ended from another of your devices" in await second.inner_text("#notice")
+    await other.close()
+
+    # Off again: a password alone opens the account.
+    await page.goto("/account/two-factor/disable")
+    await page.screenshot(path=shots / "disable.png", full_page=True)
+    await page.fill("#password", PASSWORD)
+    await page.fill("#code", new[1])
+    await page.click("main form button")
+    assert "is off" in await page.inner_text("#notice")
+    assert "Not activated." in await page.inner_text("#two-factor")
+    await page.click("text=Sign out")
+    await password(page, email)
+    await page.wait_for_url("**/account")
+    assert violations == [], "the browser had nothing to say, about the content security policy least of all"
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+async def test_axe_finds_nothing(chromium: Browser, running: Dev, shots: Path, scheme: str) -> None:
+    email = person(running, f"axe-{scheme}@example.com")
+    context = await chromium.new_context(
+        base_url=running.url,
+        color_scheme=scheme,  # type: ignore[arg-type]
+        viewport={"width": 320, "height": 568} if scheme == "dark" else {"width": 1280, "height": 800},
+    )
+    context.set_default_timeout(15_000)
+    page = await context.new_page()
+    axe, found = Axe(), {}
+
+    async def look(name: str) -> None:
+        result = await axe.run(
+            page, options={"runOnly": ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa"]}
+        )
+        found[name] = [one["id"] for one in result.response["violations"]]
+        await page.screenshot(path=shots / f"{scheme}-{name}.png", full_page=True)
+        wide = await page.evaluate("document.documentElement.scrollWidth > window.innerWidth")
+        assert not wide, f"{name} scrolls sideways"
+        assert await page.locator("h1").count() == 1
+        assert await page.get_attribute("html", "lang") == "en"
+
+    await page.goto("/sign-in")
+    await look("sign-in")
+    await page.fill("#username", email)
+    await page.fill("#password", "not the password")
+    await page.click("main button")
+    await look("sign-in-wrong")
+    assert (await page.title()).startswith("Error:")
+    assert await page.input_value("#username") == email
+    assert await page.input_value("#password") == ""
+    await password(page, email)
+    await look("account-off")
+    await page.goto("/account/two-factor/enable")
+    await look("enable")
+    await page.click("main form button")
+    await look("enable-qr")
+    app = Authenticator((await page.inner_text("#key")).replace(" ", ""))
+    await page.fill("#code", app.code())
+    await page.click("main form:has(#code) button")
+    await look("codes")
+    await page.goto("/account")
+    await look("account-on")
+    await page.goto("/account/two-factor/backup-codes")
+    await look("backup-codes")
+    await page.goto("/account/two-factor/disable")
+    await look("disable")
+    await page.goto("/account/reauthentication")
+    await look("reauthentication")
+    await page.goto("/account/nowhere")
+    await page.goto("/sign-in")
+    await look("signed-in")
+    await page.click("text=Sign out") if await page.locator("text=Sign out").count() else None
+    await page.goto("/account?result=nonsense")
+    await look("error")
+    await context.clear_cookies()
+    await password(page, email)
+    await look("second-factor")
+    await page.click("text=Use a backup code")
+    await look("backup-code")
+    await context.close()
+    assert {name: ids for name, ids in found.items() if ids} == {}
