@@ -1,4 +1,4 @@
-"""The whole life of a second factor in headless Chromium without JavaScript, with an authenticator not ours."""
+"""The whole life of a second factor in headless Chromium without JavaScript, by an independent app."""
 
 import io
 import subprocess
