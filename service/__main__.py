@@ -3,9 +3,11 @@
 import asyncio
 import base64
 import json
+import resource
 import signal
 import sys
 from collections.abc import Awaitable, Callable, Mapping
+from contextlib import suppress
 from datetime import timedelta
 from pathlib import Path
 from typing import Any, NoReturn, TypeVar
@@ -43,7 +45,6 @@ def main() -> None:
 @click.option("--workers", type=click.IntRange(1, 64), help="Worker processes.")
 def serve(host: str | None, port: int | None, workers: int | None) -> None:
     """Serve in production, with settings from the environment."""
-    from granian.constants import Interfaces
     from granian.log import LogLevels
     from granian.server import Server
 
@@ -53,19 +54,40 @@ def serve(host: str | None, port: int | None, workers: int | None) -> None:
     _run(lambda: _preflight(found))
     # The workers read their settings again, each in its own process.
     settings.export(over)
+    _many_connections()
     Server(
         "service.app:application",
         factory=True,
         address=found.host,
         port=found.port,
         workers=found.workers,
-        interface=Interfaces.ASGI,
-        websockets=False,
         respawn_failed_workers=True,
         log_level=LogLevels.warning,
         log_access=False,
         workers_kill_timeout=15,
+        **_http1_alone(),
     ).serve()
+
+
+def _http1_alone() -> dict[str, Any]:
+    """What both servers have in common: HTTP/1 without upgrades, and heads that arrive in ten seconds."""
+    from granian.constants import HTTPModes, Interfaces
+    from granian.http import HTTP1Settings
+
+    return {
+        "interface": Interfaces.ASGI,
+        "http": HTTPModes.http1,
+        "http1_settings": HTTP1Settings(header_read_timeout=10_000),
+        "websockets": False,
+    }
+
+
+def _many_connections() -> None:
+    """Each connection is an open file; the usual soft limit of 1024 is one idle client's to use up."""
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    # Where the system refuses its own hard limit, the soft one has to do.
+    with suppress(ValueError, OSError):
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
 async def _preflight(found: Settings) -> None:
@@ -104,7 +126,6 @@ def dev(port: int, host: str, data: Path, no_seed: bool, servers: embedded.Prefe
 
 
 async def _dev(found: Settings, data: Path, *, seed: bool) -> None:
-    from granian.constants import Interfaces
     from granian.server.embed import Server
 
     from service.app import create
@@ -114,9 +135,7 @@ async def _dev(found: Settings, data: Path, *, seed: bool) -> None:
     world = make_world(found)
     await world.refresh()
     people = await _seed(world, data) if seed else []
-    server = Server(
-        create(world), "127.0.0.1", found.port, interface=Interfaces.ASGI, websockets=False, log_enabled=False
-    )
+    server = Server(create(world), "127.0.0.1", found.port, log_enabled=False, **_http1_alone())
     loop = asyncio.get_running_loop()
     for name in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(name, server.stop)

@@ -1,5 +1,6 @@
 """The outermost layer: a request's id, the headers every answer carries, and one log line for it."""
 
+import asyncio
 import re
 from typing import Any
 
@@ -9,7 +10,11 @@ from litestar.types import ASGIApp, Message, Receive, Scope, Send
 from structlog.contextvars import bound_contextvars
 
 from service.clock import monotonic
+from service.errors import InvalidRequest, RequestTimeout
 from service.world import World
+
+#: How long a body may take to arrive, seconds: whoever sends slowly holds a connection and its memory.
+BODY_SECONDS = 10.0
 
 _log = structlog.get_logger()
 _REQUEST_ID = re.compile(rb"[A-Za-z0-9._-]{8,64}")
@@ -54,7 +59,7 @@ class Edge:
 
         with bound_contextvars(request_id=request_id):
             try:
-                await self._app(scope, receive, stamped)
+                await self._app(scope, _in_time(receive), stamped)
             finally:
                 # The route's pattern, not the path: a path may hold what a client put there.
                 _log.info(
@@ -71,3 +76,25 @@ class Edge:
         if len(given) == 1 and _REQUEST_ID.fullmatch(given[0]):
             return given[0].decode()
         return self._entropy.token(12).hex()
+
+
+def _in_time(receive: Receive) -> Receive:
+    """`receive`, until the body is whole: it raises RequestTimeout when that takes too long, and
+    InvalidRequest when the client hangs up or breaks the framing before."""
+    deadline, whole = monotonic() + BODY_SECONDS, False
+
+    async def received() -> Any:
+        nonlocal whole
+        if whole:
+            return await receive()
+        try:
+            async with asyncio.timeout(deadline - monotonic()):
+                message = await receive()
+        except TimeoutError:
+            raise RequestTimeout("the body did not arrive in time") from None
+        if message["type"] == "http.disconnect":
+            raise InvalidRequest("the body did not arrive whole")
+        whole = not message.get("more_body", False)
+        return message
+
+    return received

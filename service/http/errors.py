@@ -19,6 +19,7 @@ from service.errors import (
     NotFound,
     PayloadTooLarge,
     RateLimited,
+    RequestTimeout,
     Unauthenticated,
     UnsupportedMediaType,
 )
@@ -70,6 +71,9 @@ def _headers(fault: DoorwardError) -> dict[str, str]:
         headers["WWW-Authenticate"] = f'Bearer realm="doorward", error="insufficient_scope", scope="{scope}"'
     elif isinstance(fault, Unauthenticated):
         headers["WWW-Authenticate"] = 'Bearer realm="doorward"'
+    if isinstance(fault, RequestTimeout):
+        # The rest of the body is still on its way: nothing behind it could be told apart.
+        headers["Connection"] = "close"
     if fault.retry_after is not None:
         headers["Retry-After"] = str(fault.retry_after)
     if isinstance(fault, RateLimited):

@@ -1,0 +1,148 @@
+"""The edge of a real `doorward serve`, over raw sockets: what arrives slowly, broken or not at all."""
+
+import json
+import resource
+import socket
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import asyncpg
+import httpx
+import psutil
+import pytest
+
+from service.embedded import Servers
+from tests.programs import doorward, free_port, serve_environ, serving
+
+HEAD = b"POST /v1/sign-in HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
+
+
+@dataclass(frozen=True)
+class Edge:
+    port: int
+    log: Path
+
+    def connect(self) -> socket.socket:
+        connection = socket.create_connection(("127.0.0.1", self.port))
+        connection.settimeout(20)
+        return connection
+
+    def events(self) -> list[dict[str, Any]]:
+        return [json.loads(line) for line in self.log.read_text().splitlines()]
+
+    def logged(self, count: int) -> list[dict[str, Any]]:
+        """The events from the `count`th on, as soon as there are any."""
+        deadline = time.monotonic() + 10
+        while len(found := self.events()[count:]) == 0 and time.monotonic() < deadline:
+            time.sleep(0.05)
+        return found
+
+
+async def _migrated(servers: Servers, name: str) -> dict[str, str]:
+    """The environment of a `doorward serve` on a migrated database of its own."""
+    admin = await asyncpg.connect(servers.postgres_url)
+    await admin.execute(f"CREATE DATABASE {name}")
+    await admin.close()
+    url = servers.postgres_url.replace("/doorward?", f"/{name}?")
+    environ = serve_environ(servers, url, free_port())
+    assert doorward("migrate", "up", environ=environ).returncode == 0
+    return environ
+
+
+@pytest.fixture(scope="module")
+async def environ(servers: Servers) -> dict[str, str]:
+    return await _migrated(servers, "server_edge")
+
+
+@pytest.fixture(scope="module")
+def edge(environ: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Edge]:
+    log = tmp_path_factory.mktemp("edge") / "log"
+    with log.open("wb") as output, serving(environ, output):
+        yield Edge(int(environ["DOORWARD_PORT"]), log)
+
+
+def _answer(connection: socket.socket) -> tuple[int, bytes]:
+    """The status and everything until the server closes."""
+    received = b""
+    while part := connection.recv(65536):
+        received += part
+    return int(received.split(b" ", 2)[1]), received
+
+
+def test_a_body_that_trickles_in_is_cut_off_after_ten_seconds(edge: Edge) -> None:
+    with edge.connect() as slow:
+        slow.sendall(HEAD + b"Content-Length: 60\r\n\r\n")
+        began = time.monotonic()
+        for _ in range(4):
+            slow.sendall(b"{")
+            time.sleep(1)
+        status, answer = _answer(slow)
+        took = time.monotonic() - began
+    assert status == 408
+    assert 8 < took < 15
+    assert b"application/problem+json" in answer
+    assert b'"code": "request_timeout"' in answer
+    assert b"connection: close" in answer.lower()
+
+
+def test_a_head_that_never_ends_is_cut_off_after_ten_seconds(edge: Edge) -> None:
+    with edge.connect() as slow:
+        slow.sendall(b"GET /livez HTTP/1.1\r\nHost: x\r\nX-Slow: ")
+        began = time.monotonic()
+        while slow.recv(65536):
+            pass
+        assert 8 < time.monotonic() - began < 15
+
+
+@pytest.mark.parametrize("path", [b"/v1/sign-in", b"/v1/tokens/refresh", b"/v1/sign-out"])
+def test_a_body_in_broken_chunks_is_a_wrong_request(edge: Edge, path: bytes) -> None:
+    before = len(edge.events())
+    with edge.connect() as broken:
+        head = HEAD.replace(b"/v1/sign-in", path)
+        broken.sendall(head + b"Transfer-Encoding: chunked\r\n\r\nZZ\r\n{}\r\n0\r\n\r\n")
+        status, answer = _answer(broken)
+    assert status == 400
+    assert b'"code": "invalid_request"' in answer
+    (event,) = edge.logged(before)
+    assert (event["event"], event["level"], event["status"]) == ("request", "info", 400)
+    assert event["reason"] == "the body did not arrive whole"
+
+
+def test_hanging_up_in_mid_body_is_no_fault_of_ours(edge: Edge) -> None:
+    before = len(edge.events())
+    with edge.connect() as gone:
+        gone.sendall(HEAD + b"Content-Length: 60\r\n\r\n{")
+        time.sleep(0.3)
+    (event,) = edge.logged(before)
+    assert (event["event"], event["level"], event["status"]) == ("request", "info", 400)
+
+
+def test_http_2_without_tls_is_not_spoken(edge: Edge) -> None:
+    with edge.connect() as other:
+        other.sendall(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + bytes([0, 0, 0, 4, 0, 0, 0, 0, 0]))
+        assert not other.recv(65536).startswith(bytes([0, 0]))
+
+
+def test_its_workers_may_open_as_many_files_as_the_system_allows(edge: Edge) -> None:
+    (server,) = {
+        one.pid
+        for one in psutil.net_connections("tcp")
+        if one.laddr and one.laddr[1] == edge.port and one.status == "LISTEN" and one.pid
+    }
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    assert psutil.Process(server).rlimit(psutil.RLIMIT_NOFILE)[0] == hard
+
+
+def test_a_log_on_a_full_disk_refuses_nobody(environ: dict[str, str]) -> None:
+    port = free_port()
+    other = environ | {"DOORWARD_PORT": str(port), "DOORWARD_ISSUER": f"http://127.0.0.1:{port}"}
+    with open("/dev/full", "wb") as full, serving(other, full, ended=(0, 120)) as base:
+        for _ in range(3):
+            assert httpx.get(f"{base}/livez").status_code == 200
+            refused = httpx.post(
+                f"{base}/v1/sign-in", json={"email": "a@example.com", "password": "test-value"}
+            )
+            assert refused.status_code == 401
