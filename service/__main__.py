@@ -116,7 +116,7 @@ async def _preflight(found: Settings) -> None:
 )
 def dev(port: int, host: str, data: Path, no_seed: bool, servers: embedded.Prefer) -> None:
     """Serve on loopback with a private Postgres and Redis, migrated and seeded."""
-    if host not in ("127.0.0.1", "localhost"):
+    if host not in settings.LOOPBACK:
         _refuse("`doorward dev` serves on loopback only: its demo people have known passwords", 2)
     try:
         with embedded.Embedded(data, prefer=servers) as found:

@@ -25,6 +25,7 @@ from service.flows import sessions as session_flow
 from service.flows.sessions import Caller
 from service.http import browser
 from service.http.browser import Asking
+from service.settings import proxy_network
 from service.world import World
 
 #: Sign-in bodies are small; a larger one is refused before it is read whole.
@@ -189,7 +190,7 @@ _Address: TypeAlias = ipaddress.IPv4Address | ipaddress.IPv6Address
 
 @lru_cache(maxsize=8)
 def _networks(trusted: tuple[str, ...]) -> Sequence[ipaddress.IPv4Network | ipaddress.IPv6Network]:
-    return [ipaddress.ip_network(network, strict=False) for network in trusted]
+    return [proxy_network(network) for network in trusted]
 
 
 def _address(text: str) -> _Address | None:
