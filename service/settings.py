@@ -149,6 +149,8 @@ class Settings(Section):
             yield "issuer: `doorward dev` serves on loopback only"
         elif not self.dev and parts.scheme != "https":
             yield "issuer: must be https outside `doorward dev`"
+        if self.dev and self.host not in (*LOOPBACK, "::1"):
+            yield "host: `dev` allows plain http and serves on loopback only"
         for name, url, schemes in (
             ("database.url", self.database.url, ("postgresql", "postgres")),
             ("redis.url", self.redis.url, ("redis", "rediss", "unix")),

@@ -1,6 +1,7 @@
 """`doorward serve`: what it needs to start, and what it does when it comes up before its database."""
 
 import base64
+import socket
 import time
 
 import asyncpg
@@ -72,3 +73,29 @@ def test_before_its_database_it_is_alive_and_not_ready(servers: Servers, empty_d
             assert answer.status_code == 503
             assert answer.json()["code"] == "temporarily_unavailable"
             assert answer.headers["Retry-After"]
+
+
+def test_it_refuses_a_port_that_somebody_has(servers: Servers, empty_database: str) -> None:
+    with socket.socket() as other:
+        # As granian itself opens its port: open to be shared with whoever asks.
+        other.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        other.bind(("127.0.0.1", 0))
+        other.listen()
+        refused = doorward("serve", environ=serve_environ(servers, empty_database, other.getsockname()[1]))
+    assert refused.returncode == 1
+    assert "cannot listen on 127.0.0.1 port" in refused.stderr
+    assert len(refused.stderr.splitlines()) == 1
+
+
+def test_it_refuses_dev_mode_beyond_loopback(servers: Servers, empty_database: str) -> None:
+    environ = serve_environ(servers, empty_database, free_port())
+    refused = doorward("serve", "--host", "0.0.0.0", environ=environ)
+    assert refused.returncode == 1
+    assert "host: `dev` allows plain http and serves on loopback only" in refused.stderr
+
+
+def test_it_refuses_the_folder_of_a_dev(servers: Servers, empty_database: str) -> None:
+    environ = serve_environ(servers, empty_database, free_port()) | {"DOORWARD_DATA": ".doorward"}
+    refused = doorward("serve", environ=environ)
+    assert refused.returncode == 1
+    assert "DOORWARD_DATA" in refused.stderr

@@ -8,6 +8,7 @@ import json
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, NoReturn, TypeVar
 
+import asyncpg
 import click
 
 from service import embedded, settings
@@ -71,6 +72,8 @@ def run(act: Callable[[], Awaitable[T]]) -> T:
         refuse(f"encryption_keys: {fault}")
     except DoorwardError as fault:
         refuse(f"{fault.code}: {fault.private}")
+    except (asyncpg.PostgresError, asyncpg.InterfaceError) as fault:
+        refuse(f"postgres: {type(fault).__name__}: {fault}")
     except OSError as fault:
         refuse(f"cannot connect: {fault}")
 
@@ -84,6 +87,23 @@ def show(rows: list[dict[str, Any]], as_json: bool) -> None:
     if as_json:
         click.echo(json.dumps(rows))
         return
-    widths = {name: max(len(str(row[name])) for row in rows) for name in (rows[0] if rows else {})}
-    for row in rows:
-        click.echo("  ".join(str(row[name]).ljust(width) for name, width in widths.items()).rstrip())
+    texts = [{name: _seen(str(value)) for name, value in row.items()} for row in rows]
+    widths = {name: max(len(row[name]) for row in texts) for name in (texts[0] if texts else {})}
+    for row in texts:
+        click.echo("  ".join(row[name].ljust(width) for name, width in widths.items()).rstrip())
+
+
+def _seen(text: str) -> str:
+    """A text as a terminal may show it: a person's name must not move the cursor or change the title."""
+    return "".join(char if char.isprintable() else ascii(char)[1:-1] for char in text)
+
+
+class Printable(click.types.StringParamType):
+    """A word of the command line that is text: it may come as any bytes, which neither Postgres nor a
+    terminal takes."""
+
+    def convert(self, value: str, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        text = super().convert(value, param, ctx)
+        if not text.isprintable():
+            self.fail("must be printable text in UTF-8", param, ctx)
+        return text

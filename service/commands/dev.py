@@ -13,11 +13,15 @@ from service import embedded, logs, settings
 from service.clock import monotonic
 from service.commands import read_settings, refuse
 from service.commands.database import apply
-from service.commands.serve import http1_alone
+from service.commands.serve import http1_alone, require_port
 from service.entropy import Entropy
+from service.errors import NotFound
 from service.flows import accounts as account_flow
 from service.settings import Settings
 from service.world import World, make_world
+
+#: The demo people, and their roles.
+_DEMO = {"admin@demo.example": ["admin"], "person@demo.example": []}
 
 
 @click.command()
@@ -32,6 +36,7 @@ def dev(port: int, host: str, data: Path, no_seed: bool, servers: embedded.Prefe
     """Serve on loopback with a private Postgres and Redis, migrated and seeded."""
     if host not in settings.LOOPBACK:
         refuse("`doorward dev` serves on loopback only: its demo people have known passwords", 2)
+    require_port("127.0.0.1", port)
     try:
         with embedded.Embedded(data, prefer=servers) as found:
             asyncio.run(_dev(_dev_settings(data, found, port), data, seed=not no_seed))
@@ -49,6 +54,8 @@ async def _dev(found: Settings, data: Path, *, seed: bool) -> None:
     world = make_world(found)
     await world.refresh()
     people = await _seed(world, data) if seed else []
+    # Once more: somebody may have come while the servers were starting.
+    require_port("127.0.0.1", found.port)
     server = Server(create(world), "127.0.0.1", found.port, log_enabled=False, **http1_alone())
     loop = asyncio.get_running_loop()
     for name in (signal.SIGINT, signal.SIGTERM):
@@ -73,6 +80,8 @@ async def _answering(port: int, serving: "asyncio.Task[None]") -> None:
             await asyncio.sleep(0.02)
             continue
         writer.close()
+        if serving.done():
+            break
         return
     if serving.done():
         # Ended before it answered: its fault comes out here, or it was told to stop.
@@ -84,9 +93,8 @@ async def _answering(port: int, serving: "asyncio.Task[None]") -> None:
 def _dev_settings(data: Path, servers: embedded.Servers, port: int) -> Settings:
     """The settings of `doorward dev`: its own servers, and a key made once for this folder."""
     key_file = data / "encryption.key"
-    if not key_file.exists():
-        key_file.touch(mode=0o600)
-        key_file.write_text("dev:" + base64.b64encode(Entropy().token(32)).decode())
+    if not key_file.exists() or not key_file.read_text():
+        _keep(key_file, "dev:" + base64.b64encode(Entropy().token(32)).decode())
     return read_settings(
         {
             "dev": True,
@@ -99,16 +107,26 @@ def _dev_settings(data: Path, servers: embedded.Servers, port: int) -> Settings:
     )
 
 
+def _keep(file: Path, text: str) -> None:
+    """Write beside the place, then move there: a kill leaves the whole file or none."""
+    beside = file.with_name(file.name + ".new")
+    beside.touch(mode=0o600)
+    beside.write_text(text)
+    beside.replace(file)
+
+
 async def _seed(world: World, data: Path) -> list[tuple[str, str]]:
-    """A demo administrator and a demo person, once; their passwords are for this folder only."""
+    """A demo administrator and a demo person, once; their passwords are for this folder only.
+
+    The note comes first and is the truth: a start that was killed between the two goes on from it.
+    """
     note = data / "demo.json"
     if not note.exists():
-        people = [("admin@demo.example", "admin"), ("person@demo.example", "")]
-        made = []
-        for email, role in people:
-            password = "demo-" + world.entropy.token(6).hex()
-            await account_flow.create(world, email, password, name="Demo", roles=[role] if role else [])
-            made.append((email, password))
-        note.touch(mode=0o600)
-        note.write_text(json.dumps(made))
-    return [(email, password) for email, password in json.loads(note.read_text())]
+        _keep(note, json.dumps([(email, "demo-" + world.entropy.token(6).hex()) for email in _DEMO]))
+    people = [(email, password) for email, password in json.loads(note.read_text())]
+    for email, password in people:
+        try:
+            await account_flow.find(world, email)
+        except NotFound:
+            await account_flow.create(world, email, password, name="Demo", roles=_DEMO.get(email, []))
+    return people

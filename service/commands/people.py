@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-from service.commands import in_world, refuse, show
+from service.commands import Printable, in_world, refuse, show
 from service.flows import accounts as account_flow
 from service.world import World
 
@@ -17,10 +17,10 @@ def user() -> None:
 
 
 @user.command("create")
-@click.argument("email")
+@click.argument("email", type=Printable())
 @click.option("--password-stdin", is_flag=True, help="Read the password from standard input.")
 @click.option("--role", "roles", multiple=True, type=click.Choice(account_flow.ROLES))
-@click.option("--name", default="")
+@click.option("--name", default="", type=Printable())
 @click.option("--json", "as_json", is_flag=True)
 def user_create(email: str, password_stdin: bool, roles: tuple[str, ...], name: str, as_json: bool) -> None:
     """Add a person with a verified address."""
@@ -62,7 +62,7 @@ def user_list(two_factor: str | None, as_json: bool) -> None:
 
 
 @user.command("show")
-@click.argument("email")
+@click.argument("email", type=Printable())
 @click.option("--json", "as_json", is_flag=True)
 def user_show(email: str, as_json: bool) -> None:
     """One person."""

@@ -1,13 +1,14 @@
 """`doorward serve`: the production server."""
 
 import resource
+import socket
 from contextlib import suppress
 from typing import Any
 
 import click
 
 from service import settings
-from service.commands import read_settings, run
+from service.commands import read_settings, refuse, run
 from service.errors import ConfigError, Unavailable
 from service.settings import Settings
 from service.stores import schema
@@ -25,7 +26,10 @@ def serve(host: str | None, port: int | None, workers: int | None) -> None:
 
     given = {"host": host, "port": port, "workers": workers}
     over = {name: value for name, value in given.items() if value is not None}
+    if settings.data_folder() is not None:
+        refuse("DOORWARD_DATA names a running `doorward dev`; `serve` takes its own settings: unset it")
     found = read_settings(over)
+    require_port(found.host, found.port)
     run(lambda: _preflight(found))
     # The workers read their settings again, each in its own process.
     settings.export(over)
@@ -55,6 +59,19 @@ def http1_alone() -> dict[str, Any]:
         "http1_settings": HTTP1Settings(header_read_timeout=10_000),
         "websockets": False,
     }
+
+
+def require_port(host: str, port: int) -> None:
+    """Refuse a port that is taken. The server's own sockets would share it with whoever has it, as its
+    workers share it with each other, and half of the requests would go to the other."""
+    try:
+        family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+        with socket.socket(family, kind, protocol) as probe:
+            # Connections of a server that has just ended are no reason.
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            probe.bind(address)
+    except OSError as fault:
+        refuse(f"cannot listen on {host} port {port}: {fault.strerror or fault}")
 
 
 def _many_connections() -> None:
