@@ -6,6 +6,7 @@ from litestar import Response, get
 from litestar.params import FromPath
 
 from service.errors import CATALOGUE, NotFound
+from service.http.api.documented import Parametrised, problems
 
 _CSP = "default-src 'none'; frame-ancestors 'none'; base-uri 'none'; form-action 'none'"
 
@@ -15,6 +16,8 @@ _CSP = "default-src 'none'; frame-ancestors 'none'; base-uri 'none'; form-action
     operation_id="errorPage",
     summary="What an error code means",
     media_type="text/html",
+    operation_class=Parametrised,
+    responses=problems(NotFound),
     tags=["errors"],
 )
 async def error_page(code: FromPath[str]) -> Response[str]:
