@@ -120,6 +120,29 @@ def test_hanging_up_in_mid_body_is_no_fault_of_ours(edge: Edge) -> None:
     assert (event["event"], event["level"], event["status"]) == ("request", "info", 400)
 
 
+@pytest.mark.parametrize(
+    "path", ["/livez", "/readyz", "/oauth2/jwks", "/.well-known/openid-configuration", "/errors/not_found"]
+)
+def test_the_head_of_what_can_be_got_is_the_same_without_a_body(edge: Edge, path: str) -> None:
+    whole = httpx.get(f"http://127.0.0.1:{edge.port}{path}")
+    head = httpx.head(f"http://127.0.0.1:{edge.port}{path}")
+    assert (head.status_code, head.content) == (200, b"")
+    own = ("x-request-id", "date")
+    assert [pair for pair in head.headers.items() if pair[0] not in own] == [
+        pair for pair in whole.headers.items() if pair[0] not in own
+    ]
+    assert head.headers["content-length"] == str(len(whole.content))
+
+
+def test_what_cannot_be_got_has_no_head(edge: Edge) -> None:
+    refused = httpx.head(f"http://127.0.0.1:{edge.port}/v1/sign-in")
+    assert refused.status_code == 405
+    assert "HEAD" not in refused.headers["allow"]
+    told = httpx.delete(f"http://127.0.0.1:{edge.port}/livez")
+    assert told.status_code == 405
+    assert {"GET", "HEAD"} <= set(told.headers["allow"].split(", "))
+
+
 def test_http_2_without_tls_is_not_spoken(edge: Edge) -> None:
     with edge.connect() as other:
         other.sendall(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + bytes([0, 0, 0, 4, 0, 0, 0, 0, 0]))

@@ -5,7 +5,7 @@ import re
 from typing import Any
 
 import structlog
-from litestar.enums import ScopeType
+from litestar.enums import HttpMethod, ScopeType
 from litestar.types import ASGIApp, Message, Receive, Scope, Send
 from structlog.contextvars import bound_contextvars
 
@@ -43,18 +43,23 @@ class Edge:
         # A dictionary of the request's own: the server shares the lifespan's state among requests.
         state: dict[str, Any] = {**(scope.get("state") or {}), "request_id": request_id}
         scope["state"] = state
-        began, status = monotonic(), 500
+        began, status, method = monotonic(), 500, str(scope.get("method"))[:10]
+        if method == "HEAD":
+            # What there is to GET can be asked for its head alone (RFC 9110 §9.3.2).
+            scope["method"] = HttpMethod.GET
 
         async def stamped(message: Message) -> None:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
-                headers = list(message.get("headers", []))
+                headers = [_with_head(*header) for header in message.get("headers", [])]
                 headers += [(b"x-request-id", request_id.encode()), *self._always]
                 if not any(name.lower() == b"cache-control" for name, _ in headers):
                     # Whatever does not say it may be kept holds a token, a code or a person's data.
                     headers.append((b"cache-control", b"no-store"))
                 message["headers"] = headers
+            elif method == "HEAD" and message["type"] == "http.response.body":
+                message["body"] = b""
             await send(message)
 
         with bound_contextvars(request_id=request_id):
@@ -64,7 +69,7 @@ class Edge:
                 # The route's pattern, not the path: a path may hold what a client put there.
                 _log.info(
                     "request",
-                    method=str(scope.get("method"))[:10],
+                    method=method,
                     route=scope.get("path_template", "unmatched"),
                     status=status,
                     ms=round((monotonic() - began) * 1000, 1),
@@ -76,6 +81,13 @@ class Edge:
         if len(given) == 1 and _REQUEST_ID.fullmatch(given[0]):
             return given[0].decode()
         return self._entropy.token(12).hex()
+
+
+def _with_head(name: bytes, value: bytes) -> tuple[bytes, bytes]:
+    """A header as the framework sends it, where it lists the methods of a resource with HEAD among them."""
+    if name.lower() == b"allow" and b"GET" in value and b"HEAD" not in value:
+        return name, value.replace(b"GET", b"GET, HEAD")
+    return name, value
 
 
 def _in_time(receive: Receive) -> Receive:
