@@ -169,3 +169,39 @@ def test_a_log_on_a_full_disk_refuses_nobody(environ: dict[str, str]) -> None:
                 f"{base}/v1/sign-in", json={"email": "a@example.com", "password": "test-value"}
             )
             assert refused.status_code == 401
+
+
+@pytest.fixture(scope="module")
+def behind_https(environ: dict[str, str]) -> Iterator[str]:
+    """A server as it runs behind a proxy that ends TLS."""
+    other = environ | {
+        "DOORWARD_PORT": str(free_port()),
+        "DOORWARD_DEV": "false",
+        "DOORWARD_ISSUER": "https://identity.example",
+    }
+    with serving(other) as base:
+        yield base
+
+
+@pytest.mark.parametrize("path", ["/livez", "/errors/not_found", "/nowhere", "/v1/me"])
+def test_every_answer_carries_its_headers_and_names_no_program(behind_https: str, path: str) -> None:
+    headers = httpx.get(behind_https + path).headers
+    assert headers["strict-transport-security"] == "max-age=31536000; includeSubDomains"
+    assert headers["x-content-type-options"] == "nosniff"
+    assert headers["referrer-policy"] == "same-origin"
+    assert headers["cache-control"]
+    assert headers.get_list("server") == ["doorward"]
+    assert len(headers.get_list("x-request-id")) == 1
+
+
+def test_plain_http_on_loopback_promises_no_https(edge: Edge) -> None:
+    assert "strict-transport-security" not in httpx.get(f"http://127.0.0.1:{edge.port}/livez").headers
+
+
+def test_a_request_id_is_taken_over_once_and_of_two_neither(behind_https: str) -> None:
+    one, two = ("x-request-id", "of-the-caller-1"), ("x-request-id", "of-the-caller-2")
+    assert httpx.get(f"{behind_https}/livez", headers=[one]).headers["x-request-id"] == one[1]
+    for given in ([one, two], [one, one], [("x-request-id", "short")], [("x-request-id", "a b c d e f g h")]):
+        headers = httpx.get(f"{behind_https}/livez", headers=given).headers
+        assert headers.get_list("x-request-id") != [value for _, value in given]
+        assert len(headers["x-request-id"]) == 24

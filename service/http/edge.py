@@ -19,6 +19,8 @@ BODY_SECONDS = 10.0
 _log = structlog.get_logger()
 _REQUEST_ID = re.compile(rb"[A-Za-z0-9._-]{8,64}")
 _ALWAYS = [
+    # In place of the server's own, which names the program to whoever looks for one with a hole.
+    (b"server", b"doorward"),
     (b"x-content-type-options", b"nosniff"),
     (b"referrer-policy", b"same-origin"),
 ]
