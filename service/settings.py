@@ -30,7 +30,11 @@ from service.errors import ConfigError
 
 PREFIX = "DOORWARD_"
 #: Known variables that are not settings: where the others come from.
-SOURCES = {"DOORWARD_CONFIG", "DOORWARD_DATA"}
+SOURCES = {
+    "DOORWARD_CONFIG": "Names a TOML file of settings, a table for each section; variables win over it.",
+    "DOORWARD_DATA": "Names the folder of a running `doorward dev`, on whose servers every command acts; "
+    "not for `serve`.",
+}
 #: The hosts on which `doorward dev` serves.
 LOOPBACK = ("127.0.0.1", "localhost")
 

@@ -68,3 +68,10 @@ async def test_metadata_and_keys_are_objects(
 
 async def test_an_unknown_error_code_is_not_found(client: httpx.AsyncClient) -> None:
     assert (await client.get("/errors/nothing")).status_code == 404
+
+
+@pytest.mark.parametrize("path", ["/openapi", "/openapi/openapi.json"])
+async def test_the_service_gives_its_own_document(
+    client: httpx.AsyncClient, document: dict[str, Any], path: str
+) -> None:
+    assert (await client.get(path)).json()["paths"] == document["paths"]
