@@ -153,8 +153,13 @@ class Settings(Section):
             yield "issuer: `doorward dev` serves on loopback only"
         elif not self.dev and parts.scheme != "https":
             yield "issuer: must be https outside `doorward dev`"
-        if self.dev and self.host not in (*LOOPBACK, "::1"):
-            yield "host: `dev` allows plain http and serves on loopback only"
+        try:
+            beyond = not ipaddress.ip_address(self.host).is_loopback
+        except ValueError:
+            yield "host: must be an IP address, such as 127.0.0.1 or 0.0.0.0"
+        else:
+            if self.dev and beyond:
+                yield "host: `dev` allows plain http and serves on loopback only"
         for name, url, schemes in (
             ("database.url", self.database.url, ("postgresql", "postgres")),
             ("redis.url", self.redis.url, ("redis", "rediss", "unix")),

@@ -103,6 +103,18 @@ def test_a_number_beyond_sense_is_refused(name: str, value: int) -> None:
     assert said.startswith(name)
 
 
+def test_the_server_listens_on_an_address_and_not_on_a_name() -> None:
+    assert faults(host="localhost") == ["host: must be an IP address, such as 127.0.0.1 or 0.0.0.0"]
+    assert faults(host="0.0.0.0") == faults(host="::") == []
+
+
+@pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.0.2.1"])
+def test_dev_does_not_leave_loopback(host: str) -> None:
+    dev = {"dev": True, "issuer": "http://127.0.0.1:8400"}
+    assert faults(**dev, host=host) == ["host: `dev` allows plain http and serves on loopback only"]
+    assert faults(**dev, host="::1") == faults(**dev, host="127.0.0.1") == []
+
+
 @pytest.mark.parametrize("network", ["0.0.0.0/0", "::/0", "::ffff:0.0.0.0/96"])
 def test_nobody_may_trust_everyone(network: str) -> None:
     (said,) = faults(trusted_proxies=network)
