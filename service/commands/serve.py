@@ -1,8 +1,6 @@
 """`doorward serve`: the production server."""
 
-import resource
 import socket
-from contextlib import suppress
 from typing import Any
 
 import click
@@ -33,7 +31,6 @@ def serve(host: str | None, port: int | None, workers: int | None) -> None:
     run(lambda: _preflight(found))
     # The workers read their settings again, each in its own process.
     settings.export(over)
-    _many_connections()
     Server(
         "service.app:application",
         factory=True,
@@ -72,14 +69,6 @@ def require_port(host: str, port: int) -> None:
             probe.bind(address)
     except OSError as fault:
         refuse(f"cannot listen on {host} port {port}: {fault.strerror or fault}")
-
-
-def _many_connections() -> None:
-    """Each connection is an open file; the usual soft limit of 1024 is one idle client's to use up."""
-    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    # Where the system refuses its own hard limit, the soft one has to do.
-    with suppress(ValueError, OSError):
-        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
 async def _preflight(found: Settings) -> None:
