@@ -11,7 +11,7 @@ import click
 
 from service import embedded, logs, settings
 from service.clock import monotonic
-from service.commands import read_settings, refuse
+from service.commands import read_settings, refuse, run
 from service.commands.database import apply
 from service.commands.serve import http1_alone, require_port
 from service.entropy import Entropy
@@ -39,7 +39,8 @@ def dev(port: int, host: str, data: Path, no_seed: bool, servers: embedded.Prefe
     require_port("127.0.0.1", port)
     try:
         with embedded.Embedded(data, prefer=servers) as found:
-            asyncio.run(_dev(_dev_settings(data, found, port), data, seed=not no_seed))
+            own = _dev_settings(data, found, port)
+            run(lambda: _dev(own, data, seed=not no_seed))
     except embedded.EmbeddedError as fault:
         refuse(str(fault))
 
@@ -121,7 +122,7 @@ async def _seed(world: World, data: Path) -> list[tuple[str, str]]:
     The note comes first and is the truth: a start that was killed between the two goes on from it.
     """
     note = data / "demo.json"
-    if not note.exists():
+    if not note.exists() or not note.read_text():
         _keep(note, json.dumps([(email, "demo-" + world.entropy.token(6).hex()) for email in _DEMO]))
     people = [(email, password) for email, password in json.loads(note.read_text())]
     for email, password in people:
