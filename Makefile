@@ -35,10 +35,11 @@ check: .venv/ready ## lint, format, types, imports, OpenAPI drift, SQL
 		|| { echo "docs/settings.md is not what the code says: run make openapi"; exit 1; }
 	$(BIN)/python -m pytest -q tests/stores/test_queries.py
 
+# Each is written beside its place first: a program that fails must not empty the file.
 openapi: .venv/ready ## write what is generated: the OpenAPI document, the error codes, the settings
-	$(BIN)/python -m service openapi > openapi/openapi.json
-	$(BIN)/python -m service errors > docs/errors.md
-	$(BIN)/python -m service config reference > docs/settings.md
+	$(BIN)/python -m service openapi > openapi/openapi.json.new && mv openapi/openapi.json.new openapi/openapi.json
+	$(BIN)/python -m service errors > docs/errors.md.new && mv docs/errors.md.new docs/errors.md
+	$(BIN)/python -m service config reference > docs/settings.md.new && mv docs/settings.md.new docs/settings.md
 
 lock: ## resolve the dependencies anew (needs uv)
 	uv pip compile pyproject.toml --extra dev --universal --python-version 3.11 --no-header \

@@ -16,6 +16,7 @@ from service import __version__, logs
 from service.errors import Unavailable
 from service.http import health, pages
 from service.http.api import me, sessions, sign_in, two_factor
+from service.http.api.documented import StrictBodies
 from service.http.edge import Edge
 from service.http.errors import problem
 from service.http.guards import MAX_BODY, strict_json
@@ -93,6 +94,7 @@ def routes(world: World) -> Litestar:
             path="/openapi",
             render_plugins=[JsonRenderPlugin(path="/openapi.json")],
         ),
+        plugins=[StrictBodies()],
         logging_config=None,
         request_max_body_size=MAX_BODY,
     )

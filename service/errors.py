@@ -4,7 +4,8 @@ DoorwardError
 ├── InvalidRequest              400  the request itself is wrong
 │   ├── UnauthorizedClient      400  this client may not use this door
 │   ├── PayloadTooLarge         413  ├── UnsupportedMediaType  415
-│   └── MethodNotAllowed        405
+│   ├── MethodNotAllowed        405
+│   └── RequestTimeout          408  the body did not arrive in time
 ├── Unauthenticated             401  who is asking is not proved
 │   ├── InvalidCredentials           wrong pair, unknown and disabled alike
 │   ├── InvalidPreAuthToken          unknown, expired, spent and exhausted alike
@@ -72,6 +73,13 @@ class MethodNotAllowed(InvalidRequest):
     status = 405
     title = "Method not allowed"
     detail = "This resource exists, but it does not answer to this method."
+
+
+class RequestTimeout(InvalidRequest):
+    code = "request_timeout"
+    status = 408
+    title = "The request took too long to arrive"
+    detail = "The body must arrive whole within 10 seconds; the connection is closed."
 
 
 class PayloadTooLarge(InvalidRequest):

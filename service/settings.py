@@ -9,11 +9,12 @@ import base64
 import difflib
 import ipaddress
 import os
+import re
 import tomllib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, urlsplit
 
 from pydantic import (
     BaseModel,
@@ -29,10 +30,21 @@ from service.errors import ConfigError
 
 PREFIX = "DOORWARD_"
 #: Known variables that are not settings: where the others come from.
-SOURCES = {"DOORWARD_CONFIG", "DOORWARD_DATA"}
+SOURCES = {
+    "DOORWARD_CONFIG": "Names a TOML file of settings, a table for each section; variables win over it.",
+    "DOORWARD_DATA": "Names the folder of a running `doorward dev`, on whose servers every command acts; "
+    "not for `serve`.",
+}
+#: The hosts on which `doorward dev` serves.
+LOOPBACK = ("127.0.0.1", "localhost")
 
-Seconds = Annotated[int, Field(gt=0)]
-Count = Annotated[int, Field(gt=0)]
+#: Every number has an upper bound: a slip of the finger must be told here, not by a date in the year 9999.
+Seconds = Annotated[int, Field(gt=0, le=366 * 86_400)]
+Milliseconds = Annotated[int, Field(gt=0, le=600_000)]
+Count = Annotated[int, Field(gt=0, le=10_000)]
+
+#: An origin as browsers write it, so that it compares byte for byte.
+_ORIGIN = re.compile(r"https?://(?:[a-z0-9](?:[a-z0-9.-]*[a-z0-9])?|\[[0-9a-f:.]+\])(?::[1-9][0-9]{0,4})?")
 
 
 def _listed(value: object) -> object:
@@ -45,15 +57,17 @@ class Section(BaseModel):
 
 class DatabaseSettings(Section):
     url: SecretStr = Field(SecretStr(""), description="PostgreSQL, as postgresql://user@host/name.")
-    pool: Count = Field(10, description="Connections of each worker.")
-    acquire_ms: Count = Field(250, description="How long a request waits for a connection, ms.")
-    connect_ms: Count = Field(1000, description="How long a new connection may take, ms.")
-    statement_ms: Count = Field(1000, description="The longest statement, ms.")
+    pool: Annotated[int, Field(gt=0, le=1000)] = Field(10, description="Connections of each worker.")
+    acquire_ms: Milliseconds = Field(250, description="How long a request waits for a connection, ms.")
+    connect_ms: Milliseconds = Field(1000, description="How long a new connection may take, ms.")
+    statement_ms: Milliseconds = Field(1000, description="The longest statement, ms.")
 
 
 class RedisSettings(Section):
     url: SecretStr = Field(SecretStr(""), description="Redis or Valkey, as redis://host or unix:///path.")
-    budget_ms: Count = Field(50, description="How long a call may take before Redis counts as away, ms.")
+    budget_ms: Milliseconds = Field(
+        50, description="How long a call may take before Redis counts as away, ms."
+    )
     breaker_seconds: Seconds = Field(5, description="How long an absent Redis is left alone, s.")
 
 
@@ -63,7 +77,7 @@ class TwoFactorSettings(Section):
     per_5_minutes: int = Field(5, ge=1, le=20, description="A person's failures in 5 minutes.")
     per_hour: int = Field(20, ge=1, le=50, description="A person's failures in an hour.")
     per_day: int = Field(50, ge=1, le=50, description="A person's failures in a day.")
-    in_a_row: int = Field(100, ge=1, description="Failures in a row that block until an unlock.")
+    in_a_row: Count = Field(100, description="Failures in a row that block until an unlock.")
 
 
 class TokenSettings(Section):
@@ -85,16 +99,16 @@ class TokenSettings(Section):
 class LimitSettings(Section):
     sign_in_network: Count = Field(30, description="Failed passwords of a network in 5 minutes.")
     second_factor_network: Count = Field(30, description="Failed second factors of a network in 5 minutes.")
-    wide_factor: Count = Field(8, description="How much more an IPv6 /48 may fail than one /64.")
+    wide_factor: int = Field(8, ge=1, le=64, description="How much more an IPv6 /48 may fail than one /64.")
 
 
 class HashSettings(Section):
-    memory_kib: int = Field(19_456, ge=8192, description="Argon2id memory, KiB.")
+    memory_kib: int = Field(19_456, ge=8192, le=4_194_304, description="Argon2id memory, KiB.")
     passes: int = Field(2, ge=1, le=10, description="Argon2id passes.")
     lanes: int = Field(1, ge=1, le=8, description="Argon2id lanes.")
-    threads: int = Field(0, ge=0, description="Hashes at once in a worker; 0 = cores / workers.")
+    threads: int = Field(0, ge=0, le=256, description="Hashes at once in a worker; 0 = cores / workers.")
     queue: Count = Field(32, description="Hashes that may wait in a worker.")
-    deadline_ms: Count = Field(1500, description="How long a hash may wait, ms.")
+    deadline_ms: Milliseconds = Field(1500, description="How long a hash may wait, ms.")
 
 
 class Settings(Section):
@@ -109,7 +123,7 @@ class Settings(Section):
     place_header: str = Field(
         "", description="Header by which a trusted proxy tells where an address lies, such as CF-IPCountry."
     )
-    workers: Count = Field(1, description="Worker processes of `doorward serve`.")
+    workers: int = Field(1, ge=1, le=64, description="Worker processes of `doorward serve`.")
     host: str = Field("127.0.0.1", description="The address `doorward serve` listens on.")
     port: int = Field(8400, ge=1, le=65535, description="The port `doorward serve` listens on.")
     log_level: Literal["debug", "info", "warning", "error"] = Field(
@@ -131,20 +145,28 @@ class Settings(Section):
         return self
 
     def _faults(self) -> Iterator[str]:
-        parts = urlsplit(self.issuer)
-        if not parts.hostname:
+        if not self.issuer:
             yield "issuer: missing; set it to the https address of this service"
-        elif parts.path or parts.query or parts.fragment or parts.username:
-            yield "issuer: must be scheme://host[:port] alone"
-        elif self.dev and parts.hostname not in ("127.0.0.1", "localhost"):
+        elif not _ORIGIN.fullmatch(self.issuer) or (parts := _parsed(self.issuer)) is None:
+            yield "issuer: must be scheme://host[:port] alone, in lower case"
+        elif self.dev and parts.hostname not in LOOPBACK:
             yield "issuer: `doorward dev` serves on loopback only"
         elif not self.dev and parts.scheme != "https":
             yield "issuer: must be https outside `doorward dev`"
+        try:
+            beyond = not ipaddress.ip_address(self.host).is_loopback
+        except ValueError:
+            yield "host: must be an IP address, such as 127.0.0.1 or 0.0.0.0"
+        else:
+            if self.dev and beyond:
+                yield "host: `dev` allows plain http and serves on loopback only"
         for name, url, schemes in (
             ("database.url", self.database.url, ("postgresql", "postgres")),
             ("redis.url", self.redis.url, ("redis", "rediss", "unix")),
         ):
-            if urlsplit(url.get_secret_value()).scheme not in schemes:
+            if (found := _parsed(url.get_secret_value())) is None:
+                yield f"{name}: not a URL"
+            elif found.scheme not in schemes:
                 yield f"{name}: missing or not {' / '.join(schemes)}"
         try:
             keys = self.parsed_encryption_keys()
@@ -157,9 +179,12 @@ class Settings(Section):
                 yield "encryption_keys: a key is not random; use `head -c 32 /dev/urandom | base64`"
         for network in self.trusted_proxies:
             try:
-                ipaddress.ip_network(network, strict=False)
+                everyone = proxy_network(network).prefixlen == 0
             except ValueError:
                 yield f"trusted_proxies: {network!r} is not a network"
+            else:
+                if everyone:
+                    yield f"trusted_proxies: {network!r} is everyone; name the networks of your proxies"
 
     def parsed_encryption_keys(self) -> list[tuple[str, bytes]]:
         """(id, 32 bytes) of each encryption key, the active one first."""
@@ -214,6 +239,28 @@ class Settings(Section):
         if faults:
             raise ConfigError(faults)
         return settings, sources
+
+
+def proxy_network(text: str) -> ipaddress.IPv4Network | ipaddress.IPv6Network:
+    """A network of trusted proxies; one of IPv4 mapped into IPv6 is the IPv4 network it stands for.
+    Raises ValueError."""
+    network = ipaddress.ip_network(text, strict=False)
+    mapped = getattr(network.network_address, "ipv4_mapped", None)
+    if mapped is not None and network.prefixlen >= 96:
+        return ipaddress.IPv4Network((mapped, network.prefixlen - 96))
+    return network
+
+
+def _parsed(url: str) -> SplitResult | None:
+    """The parts of a URL, or None where it is none. Python's own fault would repeat the password."""
+    try:
+        parts = urlsplit(url)
+        # Postgres takes several hosts with a port each, of which Python knows nothing.
+        for host in parts.netloc.rpartition("@")[2].split(","):
+            _ = urlsplit(f"//{host}").port
+    except ValueError:
+        return None
+    return parts
 
 
 def names(model: type[BaseModel] = Settings, prefix: str = "") -> Iterator[str]:

@@ -19,6 +19,7 @@ from service.stores import keys as key_store
 from service.stores import schema
 from service.world import World, make_world
 from tests.builders import ENCRYPTION_KEYS, FixedClock, House
+from tests.documented import require_documented
 
 #: DOORWARD_TEST_SERVERS=debian runs everything on Debian's PostgreSQL and Redis.
 SERVERS: Prefer = "debian" if os.environ.get("DOORWARD_TEST_SERVERS") == "debian" else "wheels"
@@ -89,7 +90,10 @@ async def client(world: World) -> AsyncIterator[httpx.AsyncClient]:
     """The application over ASGI, from one address behind a declared proxy."""
     app: Any = create(world)
     transport = httpx.ASGITransport(app, client=("127.0.0.1", 1))
-    async with httpx.AsyncClient(transport=transport, base_url="http://127.0.0.1:8400") as made:
+    hooks = {"response": [require_documented]}
+    async with httpx.AsyncClient(
+        transport=transport, base_url="http://127.0.0.1:8400", event_hooks=hooks
+    ) as made:
         yield made
 
 

@@ -7,13 +7,17 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import IO
 
 import httpx
 import pytest
+
+from service.embedded import Servers
+from tests.builders import ENCRYPTION_KEYS
 
 ROOT = Path(__file__).parent.parent
 
@@ -78,6 +82,45 @@ def dev(data: Path, *options: str, **settings: str) -> Iterator[Dev]:
             process.kill()
             process.communicate()
             raise
+
+
+def serve_environ(servers: Servers, database_url: str, port: int) -> dict[str, str]:
+    """What `doorward serve` needs on loopback."""
+    return clean_environ() | {
+        "DOORWARD_DEV": "true",
+        "DOORWARD_ISSUER": f"http://127.0.0.1:{port}",
+        "DOORWARD_PORT": str(port),
+        "DOORWARD_DATABASE_URL": database_url,
+        "DOORWARD_REDIS_URL": servers.redis_url,
+        "DOORWARD_ENCRYPTION_KEYS": ENCRYPTION_KEYS,
+    }
+
+
+@contextmanager
+def serving(
+    environ: Mapping[str, str], log: int | IO[bytes] = subprocess.DEVNULL, ended: tuple[int, ...] = (0,)
+) -> Iterator[str]:
+    """A running `doorward serve`, its standard output in `log`; it must end with one of these codes."""
+    base = f"http://127.0.0.1:{environ['DOORWARD_PORT']}"
+    process = subprocess.Popen(
+        [sys.executable, "-m", "service", "serve"],
+        cwd=ROOT,
+        env=environ,
+        stdout=log,
+        stderr=subprocess.DEVNULL,
+    )
+    try:
+        deadline = time.monotonic() + 30
+        while time.monotonic() < deadline:
+            try:
+                httpx.get(f"{base}/livez")
+                break
+            except httpx.HTTPError:
+                time.sleep(0.05)
+        yield base
+    finally:
+        process.terminate()
+        assert process.wait(30) in ended
 
 
 def doorward(*words: str, environ: dict[str, str], stdin: str = "") -> subprocess.CompletedProcess[str]:

@@ -1,11 +1,19 @@
 """The command line: what it does, what it refuses, and with which exit code."""
 
 import json
+import os
 import re
+import socket
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
+from service.commands import show
+from service.commands.dev import _dev_settings, _seed
+from service.embedded import Servers
+from service.flows import accounts as account_flow
+from service.world import World
 from tests.builders import ENCRYPTION_KEYS
 from tests.programs import Dev, clean_environ, dev, doorward
 
@@ -131,3 +139,64 @@ def test_without_its_database_a_command_says_so() -> None:
     assert refused.returncode == 1
     assert "postgres" in refused.stderr
     assert "Traceback" not in refused.stderr
+
+
+def test_a_role_that_postgres_does_not_know_is_told_in_one_line(running: Dev) -> None:
+    folder = json.loads((running.data / "servers.json").read_text())
+    url = folder["postgres_url"].replace("//doorward@", "//nobody@")
+    assert "nobody" in url
+    refused = doorward("migrate", "up", environ=clean_environ() | COMPLETE | {"DOORWARD_DATABASE_URL": url})
+    assert refused.returncode == 1
+    assert len(refused.stderr.splitlines()) == 1, refused.stderr
+    assert "nobody" in refused.stderr
+
+
+@pytest.mark.parametrize("name", ["a\udcffb", "a\x1b[2Jb", "two\nlines"])
+def test_a_name_that_is_no_printable_text_is_wrong_use(running: Dev, name: str) -> None:
+    words = ["user", "create", "c@example.com", "--password-stdin", "--name", name]
+    refused = doorward(*words, environ=running.environ, stdin="test-value one two")
+    assert refused.returncode == 2
+    assert "printable" in refused.stderr
+
+
+def test_what_a_person_is_called_does_not_move_the_cursor(capsys: pytest.CaptureFixture[str]) -> None:
+    show([{"name": "a\x1b[2Jb\u202ec", "id": 1}], as_json=False)
+    assert capsys.readouterr().out == "a\\x1b[2Jb\\u202ec  1\n"
+
+
+async def test_a_start_that_was_killed_while_it_made_the_demo_people_is_gone_on_from(
+    world: World, tmp_path: Path
+) -> None:
+    people = await _seed(world, tmp_path)
+    assert [email for email, _ in people] == ["admin@demo.example", "person@demo.example"]
+    assert await _seed(world, tmp_path) == people
+    # Killed after the note of one more, and before that one was made.
+    note = tmp_path / "demo.json"
+    note.write_text(json.dumps([*people, ("third@demo.example", "demo-0123456789ab")]))
+    assert len(await _seed(world, tmp_path)) == 3
+    assert (await account_flow.find(world, "third@demo.example")).name == "Demo"
+    # Killed in the days when the note came last: the people are there, their passwords are lost.
+    note.write_text("")
+    assert len(await _seed(world, tmp_path)) == 2
+    assert os.listdir(tmp_path) == ["demo.json"]
+    assert note.stat().st_mode & 0o777 == 0o600
+
+
+def test_an_empty_key_left_by_a_kill_is_made_anew(tmp_path: Path) -> None:
+    (tmp_path / "encryption.key").touch()
+    servers = Servers("postgresql://nowhere", "redis://nowhere", tmp_path)
+    found = _dev_settings(tmp_path, servers, 8400)
+    assert (tmp_path / "encryption.key").read_text() == found.encryption_keys.get_secret_value()
+    assert _dev_settings(tmp_path, servers, 8400).encryption_keys == found.encryption_keys
+
+
+def test_dev_refuses_a_port_that_somebody_has_before_it_starts_anything(tmp_path: Path) -> None:
+    with socket.socket() as other:
+        other.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        other.bind(("127.0.0.1", 0))
+        other.listen()
+        port = str(other.getsockname()[1])
+        refused = doorward("dev", "--port", port, "--data", str(tmp_path / "data"), environ=clean_environ())
+    assert refused.returncode == 1
+    assert "cannot listen on 127.0.0.1 port" in refused.stderr
+    assert not (tmp_path / "data").exists()

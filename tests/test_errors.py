@@ -25,6 +25,7 @@ CODES = {
     "payload_too_large": 413,
     "rate_limited": 429,
     "reauthentication_required": 403,
+    "request_timeout": 408,
     "second_factor_blocked": 403,
     "temporarily_unavailable": 503,
     "too_many_authenticators": 409,

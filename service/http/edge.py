@@ -1,19 +1,26 @@
 """The outermost layer: a request's id, the headers every answer carries, and one log line for it."""
 
+import asyncio
 import re
 from typing import Any
 
 import structlog
-from litestar.enums import ScopeType
+from litestar.enums import HttpMethod, ScopeType
 from litestar.types import ASGIApp, Message, Receive, Scope, Send
 from structlog.contextvars import bound_contextvars
 
 from service.clock import monotonic
+from service.errors import InvalidRequest, RequestTimeout
 from service.world import World
+
+#: How long a body may take to arrive, seconds: whoever sends slowly holds a connection and its memory.
+BODY_SECONDS = 10.0
 
 _log = structlog.get_logger()
 _REQUEST_ID = re.compile(rb"[A-Za-z0-9._-]{8,64}")
 _ALWAYS = [
+    # In place of the server's own, which names the program to whoever looks for one with a hole.
+    (b"server", b"doorward"),
     (b"x-content-type-options", b"nosniff"),
     (b"referrer-policy", b"same-origin"),
 ]
@@ -38,28 +45,33 @@ class Edge:
         # A dictionary of the request's own: the server shares the lifespan's state among requests.
         state: dict[str, Any] = {**(scope.get("state") or {}), "request_id": request_id}
         scope["state"] = state
-        began, status = monotonic(), 500
+        began, status, method = monotonic(), 500, str(scope.get("method"))[:10]
+        if method == "HEAD":
+            # What there is to GET can be asked for its head alone (RFC 9110 §9.3.2).
+            scope["method"] = HttpMethod.GET
 
         async def stamped(message: Message) -> None:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
-                headers = list(message.get("headers", []))
+                headers = [_with_head(*header) for header in message.get("headers", [])]
                 headers += [(b"x-request-id", request_id.encode()), *self._always]
                 if not any(name.lower() == b"cache-control" for name, _ in headers):
                     # Whatever does not say it may be kept holds a token, a code or a person's data.
                     headers.append((b"cache-control", b"no-store"))
                 message["headers"] = headers
+            elif method == "HEAD" and message["type"] == "http.response.body":
+                message["body"] = b""
             await send(message)
 
         with bound_contextvars(request_id=request_id):
             try:
-                await self._app(scope, receive, stamped)
+                await self._app(scope, _in_time(receive), stamped)
             finally:
                 # The route's pattern, not the path: a path may hold what a client put there.
                 _log.info(
                     "request",
-                    method=str(scope.get("method"))[:10],
+                    method=method,
                     route=scope.get("path_template", "unmatched"),
                     status=status,
                     ms=round((monotonic() - began) * 1000, 1),
@@ -71,3 +83,32 @@ class Edge:
         if len(given) == 1 and _REQUEST_ID.fullmatch(given[0]):
             return given[0].decode()
         return self._entropy.token(12).hex()
+
+
+def _with_head(name: bytes, value: bytes) -> tuple[bytes, bytes]:
+    """A header as the framework sends it, where it lists the methods of a resource with HEAD among them."""
+    if name.lower() == b"allow" and b"GET" in value and b"HEAD" not in value:
+        return name, value.replace(b"GET", b"GET, HEAD")
+    return name, value
+
+
+def _in_time(receive: Receive) -> Receive:
+    """`receive`, until the body is whole: it raises RequestTimeout when that takes too long, and
+    InvalidRequest when the client hangs up or breaks the framing before."""
+    deadline, whole = monotonic() + BODY_SECONDS, False
+
+    async def received() -> Any:
+        nonlocal whole
+        if whole:
+            return await receive()
+        try:
+            async with asyncio.timeout(deadline - monotonic()):
+                message = await receive()
+        except TimeoutError:
+            raise RequestTimeout("the body did not arrive in time") from None
+        if message["type"] == "http.disconnect":
+            raise InvalidRequest("the body did not arrive whole")
+        whole = not message.get("more_body", False)
+        return message
+
+    return received

@@ -1,6 +1,8 @@
 """The one writer that turns an error into an answer: problem+json (RFC 9457)."""
 
 import json
+from collections.abc import Mapping
+from functools import reduce
 from traceback import format_tb
 from typing import Any
 
@@ -19,9 +21,11 @@ from service.errors import (
     NotFound,
     PayloadTooLarge,
     RateLimited,
+    RequestTimeout,
     Unauthenticated,
     UnsupportedMediaType,
 )
+from service.http.pointer import below
 
 _log = structlog.get_logger()
 _BY_STATUS = {
@@ -70,6 +74,9 @@ def _headers(fault: DoorwardError) -> dict[str, str]:
         headers["WWW-Authenticate"] = f'Bearer realm="doorward", error="insufficient_scope", scope="{scope}"'
     elif isinstance(fault, Unauthenticated):
         headers["WWW-Authenticate"] = 'Bearer realm="doorward"'
+    if isinstance(fault, RequestTimeout):
+        # The rest of the body is still on its way: nothing behind it could be told apart.
+        headers["Connection"] = "close"
     if fault.retry_after is not None:
         headers["Retry-After"] = str(fault.retry_after)
     if isinstance(fault, RateLimited):
@@ -106,8 +113,11 @@ def _invalid(error: ValidationException) -> InvalidRequest:
         return InvalidRequest(
             "the body is missing or not of its form", errors=[{"pointer": "", "code": "missing"}]
         )
-    errors = [
-        {"pointer": "".join(f"/{str(part)[:64]}" for part in item["loc"]), "code": str(item["type"])}
-        for item in faults
-    ]
-    return InvalidRequest("fields: " + ", ".join(item["pointer"] for item in errors), errors=errors)
+    errors = [{"pointer": reduce(below, item["loc"], ""), "code": str(item["type"])} for item in faults]
+    return InvalidRequest("fields: " + ", ".join(map(_known, faults)), errors=errors)
+
+
+def _known(fault: Mapping[str, Any]) -> str:
+    """Where a fault is, for the log: an unknown field's name is the sender's, and may be a secret."""
+    unknown = fault["type"] == "extra_forbidden"
+    return reduce(below, fault["loc"][:-1] if unknown else fault["loc"], "") + ("/?" if unknown else "")

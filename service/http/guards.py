@@ -25,6 +25,8 @@ from service.flows import sessions as session_flow
 from service.flows.sessions import Caller
 from service.http import browser
 from service.http.browser import Asking
+from service.http.pointer import below
+from service.settings import proxy_network
 from service.world import World
 
 #: Sign-in bodies are small; a larger one is refused before it is read whole.
@@ -142,9 +144,12 @@ async def strict_json(request: Asking) -> None:
     body = await request.body()
     if not body:
         return
-    if not _JSON.fullmatch(request.headers.get("content-type", "")):
+    # Of two headers of a name, another reader might take the other one.
+    types = request.headers.getall("content-type", [])
+    if len(types) != 1 or not _JSON.fullmatch(types[0]):
         raise UnsupportedMediaType("not application/json")
-    if request.headers.get("content-encoding", "identity").lower() != "identity":
+    encodings = request.headers.getall("content-encoding", ["identity"])
+    if len(encodings) != 1 or encodings[0].lower() != "identity":
         raise UnsupportedMediaType("an encoded body")
     try:
         tree = json.loads(body.decode("utf-8"), object_pairs_hook=_once, parse_constant=_refuse_constant)
@@ -174,14 +179,14 @@ def _walk(value: object, pointer: str, depth: int) -> None:
     if isinstance(value, dict):
         for name, child in value.items():
             _walk(name, pointer, depth)
-            _walk(child, f"{pointer}/{name.replace('~', '~0').replace('/', '~1')[:64]}", depth + 1)
+            _walk(child, below(pointer, name), depth + 1)
     if isinstance(value, list):
         for at, child in enumerate(value):
-            _walk(child, f"{pointer}/{at}", depth + 1)
+            _walk(child, below(pointer, at), depth + 1)
 
 
 def _fault(pointer: str, code: str) -> dict[str, str]:
-    return {"pointer": pointer.encode("utf-8", "replace").decode(), "code": code}
+    return {"pointer": pointer, "code": code}
 
 
 _Address: TypeAlias = ipaddress.IPv4Address | ipaddress.IPv6Address
@@ -189,7 +194,7 @@ _Address: TypeAlias = ipaddress.IPv4Address | ipaddress.IPv6Address
 
 @lru_cache(maxsize=8)
 def _networks(trusted: tuple[str, ...]) -> Sequence[ipaddress.IPv4Network | ipaddress.IPv6Network]:
-    return [ipaddress.ip_network(network, strict=False) for network in trusted]
+    return [proxy_network(network) for network in trusted]
 
 
 def _address(text: str) -> _Address | None:

@@ -4,6 +4,7 @@ from typing import Any
 
 from litestar import Response, get
 from litestar.datastructures import State
+from litestar.openapi.datastructures import ResponseSpec
 
 from service.world import World, readiness
 
@@ -13,7 +14,15 @@ async def livez() -> dict[str, str]:
     return {"status": "alive"}
 
 
-@get("/readyz", operation_id="readyz", summary="Whether this node may be given work", tags=["health"])
+@get(
+    "/readyz",
+    operation_id="readyz",
+    summary="Whether this node may be given work",
+    responses={
+        503: ResponseSpec(dict[str, Any], generate_examples=False, description="`checks` says why not")
+    },
+    tags=["health"],
+)
 async def readyz(state: State) -> Response[dict[str, Any]]:
     """503 without Postgres; without Redis 200 with `degraded`."""
     world: World = state.world

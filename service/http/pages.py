@@ -32,6 +32,7 @@ from service.errors import (
 from service.flows import sessions as session_flow
 from service.flows.sessions import Caller
 from service.http import browser
+from service.http.api.documented import Parametrised, problems
 from service.http.browser import Asking
 from service.http.errors import fault_of
 from service.http.guards import origin_of, world_of
@@ -286,6 +287,8 @@ async def root(request: Asking) -> Response[str]:
     operation_id="errorPage",
     summary="What an error code means",
     media_type="text/html",
+    operation_class=Parametrised,
+    responses=problems(NotFound),
     tags=["errors"],
 )
 async def meaning(request: Asking, code: FromPath[str]) -> Response[str]:

@@ -11,6 +11,7 @@ import aiosql
 import asyncpg
 from asyncpg.pool import PoolConnectionProxy
 
+from service.clock import monotonic
 from service.errors import DoorwardError, Unavailable
 from service.settings import DatabaseSettings
 
@@ -18,6 +19,9 @@ T = TypeVar("T")
 Connection: TypeAlias = "PoolConnectionProxy[asyncpg.Record]"
 
 SQL = Path(__file__).parent / "sql"
+
+#: How long a failed attempt to connect answers for the next ones, seconds.
+_REMEMBERED = 1.0
 
 #: Losing a race for locks may be tried again; the transaction has left nothing behind.
 _RETRIED = (asyncpg.SerializationError, asyncpg.DeadlockDetectedError)
@@ -59,9 +63,13 @@ class Database:
     def __init__(self, settings: DatabaseSettings) -> None:
         self._settings = settings
         self._pool: asyncpg.Pool[asyncpg.Record] | None = None
-        self._opening = asyncio.Lock()
+        self._attempt: asyncio.Task[asyncpg.Pool[asyncpg.Record] | Exception] | None = None
+        self._retry_at = 0.0
 
     async def close(self) -> None:
+        if self._attempt is not None:
+            self._attempt.cancel()
+            self._attempt = None
         if self._pool is not None:
             self._pool.terminate()
             self._pool = None
@@ -112,14 +120,30 @@ class Database:
             return bool(await connection.fetchval("SELECT current_setting('transaction_read_only') = 'off'"))
 
     async def _open(self) -> "asyncpg.Pool[asyncpg.Record]":
-        async with self._opening:
-            if self._pool is None:
+        """The pool, by one attempt for all who wait for it. They share its fault too, which counts for a
+        second more: with one attempt each, the last of a crowd would wait for all the others'."""
+        again = self._pool is None and monotonic() >= self._retry_at
+        if self._attempt is None or (again and self._attempt.done()):
+            self._attempt = asyncio.create_task(self._try_to_open())
+        # Shielded: whoever hangs up must not take the attempt from the others.
+        outcome = await asyncio.shield(self._attempt)
+        if isinstance(outcome, Exception):
+            # Without the traces of the others who were told the same.
+            raise outcome.with_traceback(None)
+        return outcome
+
+    async def _try_to_open(self) -> "asyncpg.Pool[asyncpg.Record] | Exception":
+        """The new pool, or why there is none, as a value: it is many people's answer, or nobody's."""
+        connect = self._settings.connect_ms / 1000
+        try:
+            # The driver takes its time-out for each address of the server and each first connection.
+            async with asyncio.timeout(2 * connect):
                 self._pool = await asyncpg.create_pool(
                     self._settings.url.get_secret_value(),
                     min_size=min(2, self._settings.pool),
                     max_size=self._settings.pool,
                     connection_class=_Connection,
-                    timeout=self._settings.connect_ms / 1000,
+                    timeout=connect,
                     # The server's own limit answers first; this one is for a server that is silent.
                     command_timeout=self._settings.statement_ms / 1000 + 0.5,
                     server_settings={
@@ -128,7 +152,10 @@ class Database:
                         "lock_timeout": str(self._settings.statement_ms),
                     },
                 )
-            return self._pool
+                return self._pool
+        except Exception as fault:  # noqa: BLE001 - whatever it is, those who wait are told
+            self._retry_at = monotonic() + _REMEMBERED
+            return fault
 
 
 class _told:  # noqa: N801 - it reads as a word in `with _told():`

@@ -9,7 +9,6 @@ import contextlib
 import json
 import os
 import signal
-import socket
 import subprocess
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
@@ -30,6 +29,7 @@ from service.stores import schema
 from service.world import World, make_world
 from tests.builders import ENCRYPTION_KEYS, House, Person
 from tests.faults.proxy import FaultProxy
+from tests.programs import free_port
 
 T = TypeVar("T")
 
@@ -287,12 +287,6 @@ def is_away(answer: httpx.Response) -> bool:
 def quantile(values: Iterable[float], share: float) -> float:
     ordered = sorted(values)
     return ordered[min(len(ordered) - 1, int(len(ordered) * share))]
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 @pytest.fixture(scope="module")

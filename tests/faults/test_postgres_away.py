@@ -12,7 +12,8 @@ import httpx
 import pytest
 
 from tests.builders import Person
-from tests.faults.conftest import FIGURES, Rig, end, free_port, in_turn, is_away, until
+from tests.faults.conftest import FIGURES, Rig, end, in_turn, is_away, until
+from tests.programs import free_port
 
 pytestmark = [pytest.mark.fault, pytest.mark.case("F-01")]
 

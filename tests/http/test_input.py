@@ -11,10 +11,10 @@ import httpx
 import pytest
 
 from service.app import routes
-from service.errors import CATALOGUE
 from service.flows import accounts as account_flow
 from service.world import World
 from tests.builders import PASSWORD, House, Person
+from tests.http.problems import invalid, problem
 
 ZERO = "00000000-0000-7000-8000-000000000000"
 PRE_AUTH = "dwp_" + "A" * 43
@@ -59,28 +59,6 @@ OPTIONAL = {("/v1/sign-in", "device_token"), ("/v1/sign-in/second-factor", "meth
     ("/v1/reauthentication", "code")
 }
 JSON = {"content-type": "application/json"}
-
-
-def problem(answer: httpx.Response, status: int, code: str) -> dict[str, Any]:
-    """The body of a refusal, once it is proved to be the problem of this code."""
-    assert (answer.status_code, answer.headers["content-type"]) == (status, "application/problem+json"), (
-        answer.text
-    )
-    body: dict[str, Any] = answer.json()
-    error = CATALOGUE[code]
-    assert body["code"] == code, body
-    assert body["status"] == status == error.status
-    assert (body["title"], body["detail"]) == (error.title, error.detail)
-    assert body["type"] == f"http://127.0.0.1:8400/errors/{code}"
-    assert body["request_id"] == answer.headers["x-request-id"]
-    return body
-
-
-def invalid(answer: httpx.Response, *pointers: str) -> None:
-    """A 400 that points at just these fields."""
-    body = problem(answer, 400, "invalid_request")
-    found = {fault["pointer"] for fault in body["errors"]}
-    assert found == set(pointers), body
 
 
 async def bearer(house: House) -> dict[str, str]:

@@ -14,10 +14,10 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature
 
 from service.app import routes
-from service.errors import CATALOGUE
 from service.keyring import Kind
 from service.world import World
 from tests.builders import House, Person
+from tests.http.problems import problem
 
 ZERO = "00000000-0000-7000-8000-000000000000"
 #: A body of the right form for each protected route that reads one.
@@ -32,21 +32,6 @@ BODIES: Mapping[str, Mapping[str, str]] = {
 }
 INVALID_TOKEN = 'Bearer realm="doorward", error="invalid_token"'
 Forgery: TypeAlias = Callable[["Forger"], str]
-
-
-def problem(answer: httpx.Response, status: int, code: str) -> dict[str, Any]:
-    """The body of a refusal, once it is proved to be the problem of this code."""
-    assert (answer.status_code, answer.headers["content-type"]) == (status, "application/problem+json"), (
-        answer.text
-    )
-    body: dict[str, Any] = answer.json()
-    error = CATALOGUE[code]
-    assert body["code"] == code, body
-    assert body["status"] == status == error.status
-    assert (body["title"], body["detail"]) == (error.title, error.detail)
-    assert body["type"] == f"http://127.0.0.1:8400/errors/{code}"
-    assert body["request_id"] == answer.headers["x-request-id"]
-    return body
 
 
 def protected(world: World) -> list[tuple[str, str]]:

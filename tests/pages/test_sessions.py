@@ -2,12 +2,14 @@
 
 import asyncio
 
+import httpx
 import pytest
 
 from tests.builders import House
 from tests.flows.invariants import check, elsewhere, refusal
 from tests.pages.test_surfaces import SECOND_FACTOR, at_second_factor
 from tests.pages.visitor import Visitor
+from tests.programs import Dev, doorward
 
 PAGES = (
     "/account",
@@ -259,3 +261,38 @@ async def test_after_a_disable_returns_nothing_succeeds(house: House) -> None:
     assert (await ada.refresh(tokens["refresh_token"])).status_code == 401, "what was ended stays so"
     assert (await ada.login()).json()["status"] == "second_factor_required"
     await check(house)
+
+
+@pytest.mark.case("K-69")
+def test_an_operator_disables_enables_and_ends_sessions(running: Dev) -> None:
+    environ, email = running.environ, "linus@example.com"
+    sign_in = {"email": email, "password": "test-value one two three"}
+    made = doorward("user", "create", email, "--password-stdin", environ=environ, stdin=sign_in["password"])
+    assert made.returncode == 0, made.stderr
+
+    def access() -> str:
+        answer = httpx.post(f"{running.url}/v1/sign-in", json=sign_in)
+        return str(answer.json().get("access_token", ""))
+
+    def works(token: str) -> bool:
+        headers = {"authorization": f"Bearer {token}"}
+        return httpx.get(f"{running.url}/v1/me", headers=headers).status_code == 200
+
+    first = access()
+    assert works(first)
+    ended = doorward("user", "end-sessions", email, environ=environ)
+    assert (ended.returncode, ended.stdout) == (0, "ended 1 session\n")
+    assert not works(first)
+    second = access()
+    assert works(second)
+    disabled = doorward("user", "disable", email, "--json", environ=environ)
+    assert (disabled.returncode, disabled.stdout) == (0, '{"ended": 1}\n')
+    assert not works(second)
+    assert access() == ""
+    assert doorward("user", "enable", email, environ=environ).returncode == 0
+    assert not works(second)
+    assert works(access())
+    for command in ("disable", "enable", "end-sessions"):
+        unknown = doorward("user", command, "nobody@example.com", environ=environ)
+        assert (unknown.returncode, unknown.stdout) == (1, "")
+        assert "not_found" in unknown.stderr

@@ -8,15 +8,15 @@ from uuid import UUID
 from litestar import Response, Router, get, patch, post
 from litestar.params import FromQuery, JSONBody
 
-from service.errors import InvalidRequest
+from service.errors import Conflict, InvalidCredentials, InvalidRequest, RateLimited, ReauthenticationRequired
 from service.flows import me as flow
 from service.http.api import bodies
-from service.http.api.documented import BEARER, problems
+from service.http.api.documented import ACTING, BEARER, CALLER, problems
 from service.http.browser import Asking, renewed
 from service.http.guards import Limit, caller_of, origin_of, world_of
 
 
-@get("", operation_id="getMe", summary="Oneself", responses=problems(401, 403, 503))
+@get("", operation_id="getMe", summary="Oneself", responses=problems(*CALLER))
 async def me(request: Asking) -> bodies.Me:
     caller = await caller_of(request, "account")
     return bodies.Me.of(await flow.overview(world_of(request), caller))
@@ -26,7 +26,7 @@ async def me(request: Asking) -> bodies.Me:
     "",
     operation_id="changeMe",
     summary="Change one's profile",
-    responses=problems(400, 401, 403, 409, 413, 415, 503),
+    responses=problems(*ACTING, Conflict),
 )
 async def change(request: Asking, data: JSONBody[bodies.ChangeProfile]) -> bodies.Me:
     """What is left out stays, `null` clears. The address of sign-in and the roles are not here."""
@@ -40,7 +40,7 @@ async def change(request: Asking, data: JSONBody[bodies.ChangeProfile]) -> bodie
     status_code=204,
     operation_id="changeOwnPassword",
     summary="Change one's password (step-up)",
-    responses=problems(400, 401, 403, 409, 413, 415, 429, 503),
+    responses=problems(*ACTING, ReauthenticationRequired, InvalidCredentials, Conflict, RateLimited),
 )
 async def password(request: Asking, data: JSONBody[bodies.ChangeOwnPassword]) -> Response[None]:
     """Every other session ends, and every sign-in under way. A wrong present password counts as one at
@@ -56,7 +56,7 @@ async def password(request: Asking, data: JSONBody[bodies.ChangeOwnPassword]) ->
     "/sign-ins",
     operation_id="listSignIns",
     summary="Sign-ins of late, and tries at one",
-    responses=problems(400, 401, 403, 503),
+    responses=problems(*CALLER),
 )
 async def sign_ins(
     request: Asking,

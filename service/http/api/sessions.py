@@ -5,11 +5,19 @@ from uuid import UUID
 from litestar import Response, Router, delete, get, post
 from litestar.params import FromPath, FromQuery, JSONBody
 
+from service.errors import (
+    Conflict,
+    InvalidCredentials,
+    InvalidRefreshToken,
+    NotFound,
+    UnauthorizedClient,
+    Unavailable,
+)
 from service.flows import reauthentication as reauthentication_flow
 from service.flows import refresh as refresh_flow
 from service.flows import sessions as flow
 from service.http.api import bodies
-from service.http.api.documented import BEARER, problems
+from service.http.api.documented import ACTING, BEARER, BODY, CALLER, CODE, problems
 from service.http.browser import Asking, renewed, take
 from service.http.guards import Limit, caller_of, frontend, origin_of, world_of
 
@@ -19,7 +27,7 @@ from service.http.guards import Limit, caller_of, frontend, origin_of, world_of
     status_code=200,
     operation_id="refreshTokens",
     summary="Exchange a refresh token for new tokens",
-    responses=problems(400, 401, 413, 415, 503),
+    responses=problems(*BODY, UnauthorizedClient, InvalidRefreshToken, Unavailable),
     tags=["sessions"],
 )
 async def refresh(request: Asking, data: JSONBody[bodies.Refresh]) -> bodies.TokenSet:
@@ -35,7 +43,7 @@ async def refresh(request: Asking, data: JSONBody[bodies.Refresh]) -> bodies.Tok
     status_code=204,
     operation_id="signOut",
     summary="End this session",
-    responses=problems(401, 403, 503),
+    responses=problems(*ACTING),
     security=BEARER,
     tags=["sessions"],
 )
@@ -50,7 +58,7 @@ async def sign_out(request: Asking) -> Response[None]:
     status_code=200,
     operation_id="reauthenticate",
     summary="Step-up: prove again that it is you",
-    responses=problems(400, 401, 403, 409, 413, 415, 429, 503),
+    responses=problems(*ACTING, InvalidCredentials, *CODE, Conflict),
     security=BEARER,
     tags=["sessions"],
 )
@@ -71,7 +79,7 @@ async def reauthenticate(
     "",
     operation_id="listSessions",
     summary="Where one is, and was, signed in",
-    responses=problems(400, 401, 403, 503),
+    responses=problems(*CALLER),
 )
 async def listed(
     request: Asking,
@@ -94,7 +102,7 @@ async def listed(
     status_code=204,
     operation_id="endSession",
     summary="End a session of one's own, at once",
-    responses=problems(401, 403, 404, 409, 503),
+    responses=problems(*ACTING, NotFound, Conflict),
 )
 async def end(request: Asking, session_id: FromPath[UUID]) -> None:
     caller = await caller_of(request, "account")
@@ -106,7 +114,7 @@ async def end(request: Asking, session_id: FromPath[UUID]) -> None:
     status_code=200,
     operation_id="endOtherSessions",
     summary="End every session but this one",
-    responses=problems(401, 403, 409, 503),
+    responses=problems(*ACTING, Conflict),
 )
 async def end_others(request: Asking) -> Response[bodies.SessionsEnded]:
     """Sign-ins under way die as well."""

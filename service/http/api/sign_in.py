@@ -3,9 +3,18 @@
 from litestar import Router, post
 from litestar.params import JSONBody
 
+from service.errors import (
+    EnrolmentReplaced,
+    InvalidCredentials,
+    InvalidPreAuthToken,
+    NotFound,
+    RateLimited,
+    UnauthorizedClient,
+    Unavailable,
+)
 from service.flows import sign_in as flow
 from service.http.api import bodies
-from service.http.api.documented import problems
+from service.http.api.documented import BODY, CODE, problems
 from service.http.browser import Asking
 from service.http.guards import Admission, frontend, origin_of, world_of
 
@@ -15,7 +24,7 @@ from service.http.guards import Admission, frontend, origin_of, world_of
     status_code=200,
     operation_id="signIn",
     summary="The first step: e-mail and password",
-    responses=problems(400, 401, 413, 415, 429, 503),
+    responses=problems(*BODY, UnauthorizedClient, InvalidCredentials, RateLimited, Unavailable),
     middleware=[Admission()],
 )
 async def sign_in(request: Asking, data: JSONBody[bodies.SignIn]) -> bodies.SignInAnswer:
@@ -38,7 +47,7 @@ async def sign_in(request: Asking, data: JSONBody[bodies.SignIn]) -> bodies.Sign
     status_code=200,
     operation_id="secondFactor",
     summary="The second step: a TOTP code or a backup code",
-    responses=problems(400, 401, 403, 413, 415, 429, 503),
+    responses=problems(*BODY, UnauthorizedClient, InvalidPreAuthToken, *CODE, Unavailable),
 )
 async def second_factor(request: Asking, data: JSONBody[bodies.SecondFactor]) -> bodies.SignInAnswer:
     client = frontend(data.client_id)
@@ -58,7 +67,7 @@ async def second_factor(request: Asking, data: JSONBody[bodies.SecondFactor]) ->
     status_code=200,
     operation_id="startForcedEnrolment",
     summary="Forced enrolment: begin it",
-    responses=problems(400, 401, 413, 415, 503),
+    responses=problems(*BODY, UnauthorizedClient, InvalidPreAuthToken, Unavailable),
 )
 async def start_enrolment(
     request: Asking, data: JSONBody[bodies.StartEnrolment]
@@ -75,7 +84,9 @@ async def start_enrolment(
     status_code=200,
     operation_id="confirmForcedEnrolment",
     summary="Forced enrolment: the first code turns it on",
-    responses=problems(400, 401, 403, 404, 409, 413, 415, 429, 503),
+    responses=problems(
+        *BODY, UnauthorizedClient, InvalidPreAuthToken, *CODE, NotFound, EnrolmentReplaced, Unavailable
+    ),
 )
 async def confirm_enrolment(request: Asking, data: JSONBody[bodies.ConfirmEnrolment]) -> bodies.SignInAnswer:
     client = frontend(data.client_id)
@@ -95,7 +106,7 @@ async def confirm_enrolment(request: Asking, data: JSONBody[bodies.ConfirmEnrolm
     status_code=200,
     operation_id="verifyEmailInSignIn",
     summary="Send the verification letter again, or go on once verified",
-    responses=problems(400, 401, 413, 415, 503),
+    responses=problems(*BODY, UnauthorizedClient, InvalidPreAuthToken, Unavailable),
 )
 async def verify_email(request: Asking, data: JSONBody[bodies.VerifyEmail]) -> bodies.SignInAnswer:
     client = frontend(data.client_id)
@@ -108,7 +119,7 @@ async def verify_email(request: Asking, data: JSONBody[bodies.VerifyEmail]) -> b
     status_code=200,
     operation_id="changePasswordInSignIn",
     summary="Set the new password that is owed",
-    responses=problems(400, 401, 413, 415, 503),
+    responses=problems(*BODY, UnauthorizedClient, InvalidPreAuthToken, Unavailable),
 )
 async def change_password(request: Asking, data: JSONBody[bodies.ChangePassword]) -> bodies.SignInAnswer:
     client = frontend(data.client_id)

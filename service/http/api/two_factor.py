@@ -5,9 +5,20 @@ from uuid import UUID
 from litestar import Response, Router, delete, get, patch, post
 from litestar.params import FromPath, JSONBody
 
+from service.errors import (
+    Conflict,
+    EnrolmentReplaced,
+    InvalidCredentials,
+    LastAuthenticator,
+    NoAuthenticator,
+    NotFound,
+    ReauthenticationRequired,
+    TooManyAuthenticators,
+    TwoFactorRequiredByPolicy,
+)
 from service.flows import two_factor as flow
 from service.http.api import bodies
-from service.http.api.documented import BEARER, problems
+from service.http.api.documented import ACTING, BEARER, CALLER, CODE, BodyOptional, problems
 from service.http.browser import Asking, renewed
 from service.http.guards import caller_of, origin_of, world_of
 
@@ -17,7 +28,8 @@ from service.http.guards import caller_of, origin_of, world_of
     status_code=201,
     operation_id="startAuthenticator",
     summary="Begin to add an authenticator (step-up)",
-    responses=problems(400, 401, 403, 409, 413, 415, 503),
+    operation_class=BodyOptional,
+    responses=problems(*ACTING, ReauthenticationRequired, Conflict, TooManyAuthenticators),
 )
 async def start(
     request: Asking, data: JSONBody[bodies.StartAuthenticator | None] = None
@@ -34,7 +46,7 @@ async def start(
     "/authenticators/{authenticator_id:uuid}",
     operation_id="getPendingAuthenticator",
     summary="A pending authenticator again, for the session that started it",
-    responses=problems(401, 403, 404, 409, 503),
+    responses=problems(*CALLER, NotFound, EnrolmentReplaced),
 )
 async def pending(request: Asking, authenticator_id: FromPath[UUID]) -> bodies.PendingAuthenticator:
     caller = await caller_of(request, "account")
@@ -46,7 +58,7 @@ async def pending(request: Asking, authenticator_id: FromPath[UUID]) -> bodies.P
     status_code=200,
     operation_id="confirmAuthenticator",
     summary="The first code turns an authenticator on",
-    responses=problems(400, 401, 403, 404, 409, 413, 415, 429, 503),
+    responses=problems(*ACTING, *CODE, NotFound, Conflict, EnrolmentReplaced),
 )
 async def confirm(
     request: Asking, authenticator_id: FromPath[UUID], data: JSONBody[bodies.ConfirmAuthenticator]
@@ -66,7 +78,7 @@ async def confirm(
     status_code=204,
     operation_id="renameAuthenticator",
     summary="Give an authenticator another name",
-    responses=problems(400, 401, 403, 404, 409, 413, 415, 503),
+    responses=problems(*ACTING, NotFound, Conflict),
 )
 async def rename(
     request: Asking, authenticator_id: FromPath[UUID], data: JSONBody[bodies.RenameAuthenticator]
@@ -80,7 +92,7 @@ async def rename(
     status_code=204,
     operation_id="removeAuthenticator",
     summary="Remove an authenticator, but not the last one (step-up)",
-    responses=problems(401, 403, 404, 409, 503),
+    responses=problems(*ACTING, ReauthenticationRequired, NotFound, Conflict, LastAuthenticator),
 )
 async def remove(request: Asking, authenticator_id: FromPath[UUID]) -> Response[None]:
     """The other sessions end."""
@@ -94,7 +106,7 @@ async def remove(request: Asking, authenticator_id: FromPath[UUID]) -> Response[
     status_code=200,
     operation_id="regenerateBackupCodes",
     summary="A new set of backup codes; the old one is dead (step-up)",
-    responses=problems(401, 403, 409, 503),
+    responses=problems(*ACTING, ReauthenticationRequired, Conflict, NoAuthenticator),
 )
 async def regenerate(request: Asking) -> bodies.BackupCodes:
     caller = await caller_of(request, "account")
@@ -106,7 +118,9 @@ async def regenerate(request: Asking) -> bodies.BackupCodes:
     status_code=204,
     operation_id="disableTwoFactor",
     summary="Turn the second factor off, with password and code",
-    responses=problems(400, 401, 403, 409, 413, 415, 429, 503),
+    responses=problems(
+        *ACTING, InvalidCredentials, *CODE, Conflict, NoAuthenticator, TwoFactorRequiredByPolicy
+    ),
 )
 async def disable(request: Asking, data: JSONBody[bodies.DisableTwoFactor]) -> Response[None]:
     """Password and code (a backup code counts) are its own step-up. The other sessions end."""

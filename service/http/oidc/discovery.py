@@ -1,19 +1,29 @@
 """What a resource server needs to check our tokens offline: the metadata and the public keys."""
 
 import json
+from typing import Any, TypedDict
 
 from litestar import Response, get
 from litestar.datastructures import State
+from litestar.openapi.datastructures import ResponseSpec
 
 from service.errors import Unavailable
+from service.http.api.documented import problems
 
 _CACHE = {"Cache-Control": "public, max-age=300"}
+#: The answers are bytes that are made once; this says what is in them.
+_METADATA = {200: ResponseSpec(dict[str, Any], generate_examples=False, description="The metadata")}
+
+
+class Jwks(TypedDict):
+    keys: list[dict[str, str]]
 
 
 @get(
     "/.well-known/openid-configuration",
     operation_id="openidConfiguration",
     summary="The provider's metadata (OpenID Connect Discovery 1.0 §4)",
+    responses=_METADATA,
     tags=["provider"],
 )
 async def openid_configuration(state: State) -> Response[bytes]:
@@ -24,6 +34,7 @@ async def openid_configuration(state: State) -> Response[bytes]:
     "/.well-known/oauth-authorization-server",
     operation_id="authorizationServerMetadata",
     summary="The same metadata by its OAuth name (RFC 8414)",
+    responses=_METADATA,
     tags=["provider"],
 )
 async def authorization_server(state: State) -> Response[bytes]:
@@ -65,6 +76,8 @@ def _metadata(state: State) -> Response[bytes]:
     "/oauth2/jwks",
     operation_id="jwks",
     summary="The public keys of our tokens (RFC 7517 §5)",
+    responses={200: ResponseSpec(Jwks, generate_examples=False, description="A JWK set")}
+    | problems(Unavailable),
     tags=["provider"],
 )
 async def jwks(state: State) -> Response[bytes]:

@@ -1,0 +1,119 @@
+"""`doorward user`: people."""
+
+import json
+import sys
+from typing import Any
+
+import click
+
+from service.commands import Printable, in_world, refuse, show
+from service.flows import accounts as account_flow
+from service.world import World
+
+
+@click.group()
+def user() -> None:
+    """People."""
+
+
+@user.command("create")
+@click.argument("email", type=Printable())
+@click.option("--password-stdin", is_flag=True, help="Read the password from standard input.")
+@click.option("--role", "roles", multiple=True, type=click.Choice(account_flow.ROLES))
+@click.option("--name", default="", type=Printable())
+@click.option("--json", "as_json", is_flag=True)
+def user_create(email: str, password_stdin: bool, roles: tuple[str, ...], name: str, as_json: bool) -> None:
+    """Add a person with a verified address."""
+    if not password_stdin:
+        refuse("give --password-stdin: the one-time link that replaces it is not there yet", 2)
+    raw = sys.stdin.buffer.read(4096)
+    try:
+        password = raw.decode("utf-8").removesuffix("\n")
+    except UnicodeDecodeError:
+        refuse("the password is not UTF-8", 2)
+
+    async def create(world: World) -> str:
+        return str(await account_flow.create(world, email, password, name=name, roles=roles))
+
+    person = in_world(create)
+    click.echo(json.dumps({"id": person}) if as_json else f"created {person}")
+
+
+@user.command("list")
+@click.option("--two-factor", type=click.Choice(["activated", "not_activated"]))
+@click.option("--json", "as_json", is_flag=True)
+def user_list(two_factor: str | None, as_json: bool) -> None:
+    """Everyone, by address."""
+
+    async def read(world: World) -> list[dict[str, Any]]:
+        return [
+            {
+                "email": one.email,
+                "two_factor": one.two_factor,
+                "roles": ",".join(one.roles),
+                "disabled": one.disabled,
+                "id": str(one.id),
+            }
+            async for one in account_flow.everyone(world)
+            if two_factor in (None, one.two_factor)
+        ]
+
+    show(in_world(read), as_json)
+
+
+@user.command("show")
+@click.argument("email", type=Printable())
+@click.option("--json", "as_json", is_flag=True)
+def user_show(email: str, as_json: bool) -> None:
+    """One person."""
+
+    async def read(world: World) -> dict[str, Any]:
+        one = await account_flow.find(world, email)
+        return {
+            "id": str(one.id),
+            "sub": str(one.sub),
+            "email": one.email,
+            "name": one.name,
+            "roles": ",".join(one.roles),
+            "email_verified": one.email_verified,
+            "must_change_password": one.must_change_password,
+            "disabled": one.disabled,
+            "two_factor": "activated" if one.enrolled else "not_activated",
+        }
+
+    found = in_world(read)
+    if as_json:
+        click.echo(json.dumps(found))
+    else:
+        show([{"field": name, "value": value} for name, value in found.items()], False)
+
+
+@user.command("disable")
+@click.argument("email", type=Printable())
+@click.option("--json", "as_json", is_flag=True)
+def user_disable(email: str, as_json: bool) -> None:
+    """Bar a person from every door; whatever they have open ends at once."""
+    _ended(in_world(lambda world: account_flow.disable(world, email)), as_json)
+
+
+@user.command("enable")
+@click.argument("email", type=Printable())
+def user_enable(email: str) -> None:
+    """Let a disabled person sign in again."""
+    in_world(lambda world: account_flow.enable(world, email))
+    click.echo("enabled")
+
+
+@user.command("end-sessions")
+@click.argument("email", type=Printable())
+@click.option("--json", "as_json", is_flag=True)
+def user_end_sessions(email: str, as_json: bool) -> None:
+    """End whatever a person has open, sign-ins under way included."""
+    _ended(in_world(lambda world: account_flow.end_sessions(world, email)), as_json)
+
+
+def _ended(count: int, as_json: bool) -> None:
+    if as_json:
+        click.echo(json.dumps({"ended": count}))
+    else:
+        click.echo(f"ended {count} session{'' if count == 1 else 's'}")
