@@ -89,7 +89,15 @@ def routes(world: World) -> Litestar:
             version=__version__,
             description="A password opens a pre-auth token; a second factor exchanges it for session tokens.",
             components=Components(
-                security_schemes={"bearer": SecurityScheme(type="http", scheme="bearer", bearer_format="JWT")}
+                security_schemes={
+                    "bearer": SecurityScheme(type="http", scheme="bearer", bearer_format="JWT"),
+                    "cookie": SecurityScheme(
+                        type="apiKey",
+                        name="__Host-doorward",
+                        security_scheme_in="cookie",
+                        description="A browser's session; what changes something sends `X-CSRF-Token` too.",
+                    ),
+                }
             ),
             path="/openapi",
             render_plugins=[JsonRenderPlugin(path="/openapi.json")],

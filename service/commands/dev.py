@@ -63,7 +63,9 @@ async def _dev(found: Settings, data: Path, *, seed: bool) -> None:
         loop.add_signal_handler(name, server.stop)
     serving = loop.create_task(server.serve())
     await _answering(found.port, serving)
-    click.echo(f"Doorward serves on {found.issuer}\n  try    curl {found.issuer}/readyz")
+    click.echo(f"Doorward serves on {found.issuer}")
+    click.echo(f"  open   {found.issuer}/sign-in")
+    click.echo(f"  try    curl {found.issuer}/readyz")
     click.echo(f"  stop   Ctrl+C        data   {data}/")
     for email, password in people:
         click.echo(f"  demo   {email}  {password}")

@@ -117,11 +117,13 @@ def page(
     notice = _Notice(browser.open_notice(request))
     name, new = browser.browser_name(request)
     nonce = world.entropy.token(16).hex()
-    token = browser.csrf_token(world, name, caller.session if caller else None)
     text = _templates.get_template(template).render(
         {"person": None, "notice": notice, "style_version": _STYLE_VERSION, "nonce": nonce, "status": status}
         | facts,
-        csrf_field=lambda: Markup('<input type="hidden" name="csrf_token" value="{}">').format(token),
+        # Made when a form asks for it: a page that only says what is wrong must not need a key.
+        csrf_field=lambda: Markup('<input type="hidden" name="csrf_token" value="{}">').format(
+            browser.csrf_token(world, name, caller.session if caller else None)
+        ),
     )
     given = [*cookies]
     if new:

@@ -3,7 +3,11 @@
 import io
 import subprocess
 import time
+from collections.abc import Iterator
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from threading import Thread
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
@@ -228,3 +232,44 @@ async def test_axe_finds_nothing(chromium: Browser, running: Dev, shots: Path, s
     await look("backup-code")
     await context.close()
     assert {name: ids for name, ids in found.items() if ids} == {}
+
+
+@pytest.fixture
+def elsewhere(tmp_path: Path) -> Iterator[str]:
+    """Another site, which serves what a test puts into its folder."""
+    handler = partial(SimpleHTTPRequestHandler, directory=str(tmp_path))
+    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        Thread(target=server.serve_forever, daemon=True).start()
+        yield f"http://localhost:{server.server_port}"
+        server.shutdown()
+
+
+@pytest.mark.case("K-64")
+@pytest.mark.case("K-86")
+async def test_another_site_can_neither_frame_a_page_nor_send_a_form(
+    chromium: Browser, running: Dev, tmp_path: Path, elsewhere: str
+) -> None:
+    email = person(running, "mallorys.victim@example.com")
+    context = await chromium.new_context(base_url=running.url)
+    context.set_default_timeout(15_000)
+    page = await context.new_page()
+    await password(page, email)
+    await page.wait_for_url("**/account")
+    token = await page.locator("input[name=csrf_token]").first.get_attribute("value")
+    sessions = await page.locator("#sessions tbody tr").count()
+    (tmp_path / "evil.html").write_text(
+        f"""<iframe src="{running.url}/account"></iframe>
+        <form method="post" action="{running.url}/account/sessions/end-others">
+        <input name="csrf_token" value="{token}"><button>Win</button></form>"""
+    )
+    evil = await context.new_page()
+    # Another name of this machine is another site to the browser.
+    await evil.goto(f"{elsewhere}/evil.html")
+    assert "Your account" not in await evil.frames[1].content()
+    await evil.click("text=Win")
+    # The session's cookie did not even come along: to Doorward it is somebody who is not signed in.
+    await evil.wait_for_url("**/sign-in")
+    await page.reload()
+    assert page.url.endswith("/account")
+    assert await page.locator("#sessions tbody tr").count() == sessions
+    await context.close()

@@ -24,7 +24,8 @@ from service.errors import (
 )
 from service.http.api.bodies import Body, Problem
 
-BEARER = [{"bearer": list[str]()}]
+#: A bearer token, or from our own pages the session cookie with `X-CSRF-Token`.
+BEARER = [{"bearer": list[str]()}, {"cookie": list[str]()}]
 #: What any request that may carry a body can be refused with,
 BODY = (InvalidRequest, RequestTimeout, PayloadTooLarge, UnsupportedMediaType)
 #: any that asks who is there,

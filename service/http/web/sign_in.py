@@ -1,6 +1,7 @@
 """The pages of a sign-in: password, second factor or backup code, whatever else is owed, and out again."""
 
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from typing import Any
 
 from litestar import Response, Router, get, post
@@ -32,11 +33,9 @@ _PAGES: Mapping[Step, str] = {
 async def form(request: Asking) -> Response[str]:
     """The first step; whoever is signed in already may go on as they are."""
     target, known = return_to(request), None
-    try:
+    with suppress(InvalidToken):
         caller = await signed_in(request)
         known = (await me_flow.overview(world_of(request), caller)).person
-    except InvalidToken:
-        pass
     return page(request, "sign_in.html", known=known, return_to=target, carried=carried(target))
 
 
@@ -55,7 +54,7 @@ async def password(request: Asking) -> Response[str]:
         )
     except DoorwardError as fault:
         return back(request, carrying("/sign-in", target), fault, username=email[:320])
-    return _go_on(request, outcome, target)
+    return await _go_on(request, outcome, target)
 
 
 @get("/second-factor")
@@ -92,7 +91,7 @@ async def _second_factor(request: Asking, path: str, *, backup: bool) -> Respons
         )
     except DoorwardError as fault:
         return _again(request, path, fault, target)
-    return _go_on(request, outcome, target)
+    return await _go_on(request, outcome, target)
 
 
 @get("/enrolment")
@@ -136,7 +135,7 @@ async def confirm_enrolment(request: Asking) -> Response[Any]:
         return _again(request, "/sign-in/enrolment", fault, target)
     except DoorwardError as fault:
         return _again(request, "/sign-in/enrolment", fault, target)
-    onward, cookies = _onward(request, outcome, target)
+    onward, cookies = await _onward(request, outcome, target)
     facts: dict[str, Any] = {
         "codes": outcome.codes,
         "replaced": False,
@@ -160,7 +159,7 @@ async def owed_password(request: Asking) -> Response[str]:
         )
     except DoorwardError as fault:
         return _again(request, "/sign-in/password", fault, target)
-    return _go_on(request, outcome, target)
+    return await _go_on(request, outcome, target)
 
 
 @get("/email-verification")
@@ -176,7 +175,7 @@ async def owed_verification(request: Asking) -> Response[str]:
         outcome = await flow.verify_email(world_of(request), origin_of(request), _pre_auth(request), PAGES)
     except DoorwardError as fault:
         return _again(request, "/sign-in/email-verification", fault, target)
-    return _go_on(request, outcome, target, {"code": "letter_sent"})
+    return await _go_on(request, outcome, target, {"code": "letter_sent"})
 
 
 @post("/sign-out")
@@ -209,11 +208,11 @@ def _again(request: Asking, path: str, fault: DoorwardError, target: str) -> Res
     return back(request, carrying(path, target), fault)
 
 
-def _go_on(
+async def _go_on(
     request: Asking, outcome: Outcome, target: str, notice: Mapping[str, Any] | None = None
 ) -> Response[str]:
     """To the next step's page, or home with a session."""
-    onward, cookies = _onward(request, outcome, target)
+    onward, cookies = await _onward(request, outcome, target)
     if isinstance(outcome, Complete):
         notice = None
     if outcome.backup_codes_left is not None:
@@ -222,17 +221,26 @@ def _go_on(
     return go(request, onward, notice, cookies=cookies)
 
 
-def _onward(request: Asking, outcome: Outcome, target: str) -> tuple[str, Sequence[Cookie]]:
+async def _onward(request: Asking, outcome: Outcome, target: str) -> tuple[str, Sequence[Cookie]]:
     if not isinstance(outcome, Complete):
         token = browser.give(request, "sign-in", outcome.pre_auth_token, seconds=outcome.expires_in)
         return carrying(_PAGES[outcome.step], target), [token]
     assert isinstance(outcome.opened, BrowserSession)  # the pages open no other
+    await _leave_earlier(request)
     days = world_of(request).settings.tokens.device_seconds
     return target, [
         browser.session_cookie(request, outcome.opened.cookie),
         browser.give(request, "device", outcome.device_token, seconds=days),
         *browser.take(request, "sign-in"),
     ]
+
+
+async def _leave_earlier(request: Asking) -> None:
+    """End the session that this browser had: its cookie is about to be replaced, and a session that nobody
+    can reach any more would stay open until it is idle."""
+    with suppress(InvalidToken):
+        earlier = await signed_in(request)
+        await session_flow.end(world_of(request), origin_of(request), earlier, earlier.session)
 
 
 def _pre_auth(request: Asking) -> str:
