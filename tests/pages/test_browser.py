@@ -10,13 +10,15 @@ from pathlib import Path
 from threading import Thread
 from urllib.parse import parse_qs, urlsplit
 
+import asyncpg
 import pytest
 import zxingcpp
 from axe_playwright_python.async_playwright import Axe
 from PIL import Image
 from playwright.async_api import Browser, BrowserContext, Page
 
-from tests.programs import Dev, doorward, needs
+from service import embedded
+from tests.programs import Dev, dev, doorward, needs
 
 PASSWORD = "test-value one two three"
 
@@ -230,6 +232,58 @@ async def test_axe_finds_nothing(chromium: Browser, running: Dev, shots: Path, s
     await look("second-factor")
     await page.click("text=Use a backup code")
     await look("backup-code")
+    await context.close()
+    assert {name: ids for name, ids in found.items() if ids} == {}
+
+
+@pytest.fixture
+def strict(tmp_path: Path) -> Iterator[Dev]:
+    """A `doorward dev` that requires a second factor of everyone."""
+    with dev(tmp_path / "data", DOORWARD_TWO_FACTOR_REQUIRED="all") as found:
+        yield found
+
+
+async def test_axe_finds_nothing_on_what_a_sign_in_owes(chromium: Browser, strict: Dev, shots: Path) -> None:
+    email = person(strict, "owing@example.com")
+    servers = embedded.find(strict.data)
+    assert servers is not None
+    database = await asyncpg.connect(servers.postgres_url)
+    await database.execute("UPDATE person SET email_verified_at = NULL, must_change_password = true")
+    context = await chromium.new_context(base_url=strict.url)
+    context.set_default_timeout(15_000)
+    page = await context.new_page()
+    axe, found = Axe(), {}
+
+    async def look(name: str) -> None:
+        found[name] = [one["id"] for one in (await axe.run(page)).response["violations"]]
+        await page.screenshot(path=shots / f"owed-{name}.png", full_page=True)
+
+    await password(page, email)
+    await page.wait_for_url("**/sign-in/email-verification")
+    await look("verification")
+    await page.click("main button")
+    assert "not confirmed yet" in await page.inner_text("#notice")
+    await database.execute("UPDATE person SET email_verified_at = now()")
+    await database.close()
+    await page.click("main button")
+    await page.wait_for_url("**/sign-in/password")
+    await look("password")
+    await page.fill("#new_password", PASSWORD)
+    await page.click("main button")
+    assert "another password" in await page.inner_text("#notice")
+    await page.fill("#new_password", PASSWORD + " four")
+    await page.click("main button")
+    await page.wait_for_url("**/sign-in/enrolment")
+    await look("enrolment")
+    await page.click("main form button")
+    await look("enrolment-qr")
+    app = Authenticator((await page.inner_text("#key")).replace(" ", ""))
+    await page.fill("#code", app.code())
+    await page.click("main form:has(#code) button")
+    await look("codes")
+    assert len(await backup_codes(page)) == 5
+    await page.click("text=I have saved them")
+    await page.wait_for_url("**/account")
     await context.close()
     assert {name: ids for name, ids in found.items() if ids} == {}
 
