@@ -268,6 +268,7 @@ async def test_axe_finds_nothing_on_what_a_sign_in_owes(chromium: Browser, stric
     await page.click("main button")
     await page.wait_for_url("**/sign-in/password")
     await look("password")
+    assert await page.locator("#notice").count() == 0, "what was owed is done, and not said again"
     await page.fill("#new_password", PASSWORD)
     await page.click("main button")
     assert "another password" in await page.inner_text("#notice")

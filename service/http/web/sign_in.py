@@ -175,7 +175,8 @@ async def owed_verification(request: Asking) -> Response[str]:
         outcome = await flow.verify_email(world_of(request), origin_of(request), _pre_auth(request), PAGES)
     except DoorwardError as fault:
         return _again(request, "/sign-in/email-verification", fault, target)
-    return await _go_on(request, outcome, target, {"code": "letter_sent"})
+    still_owed = not isinstance(outcome, Complete) and outcome.step is Step.EMAIL_VERIFICATION
+    return await _go_on(request, outcome, target, {"code": "letter_sent"} if still_owed else None)
 
 
 @post("/sign-out")
@@ -213,8 +214,6 @@ async def _go_on(
 ) -> Response[str]:
     """To the next step's page, or home with a session."""
     onward, cookies = await _onward(request, outcome, target)
-    if isinstance(outcome, Complete):
-        notice = None
     if outcome.backup_codes_left is not None:
         left = outcome.backup_codes_left
         notice = {"code": "backup_code_used", "left": left, "bad": left == 0}
