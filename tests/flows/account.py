@@ -1,6 +1,7 @@
 """What the tests of one's own account share: its doors, a session seen from inside, and a browser's."""
 
 import asyncio
+import base64
 import itertools
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -9,6 +10,7 @@ from typing import Any
 import httpx
 import pytest
 
+from service.domain import totp
 from service.domain.sign_in import PAGES, Origin
 from service.errors import DoorwardError
 from service.flows import sessions as session_flow
@@ -83,6 +85,55 @@ async def step_up(person: Person, bearer: str, code: str | None = None) -> httpx
     return await person.post(STEP_UP, proof, bearer=bearer)
 
 
+async def rename(person: Person, bearer: str, authenticator: object, name: object) -> httpx.Response:
+    return await call(person, "PATCH", f"{AUTHENTICATORS}/{authenticator}", {"name": name}, bearer=bearer)
+
+
+async def remove(person: Person, bearer: str, authenticator: object) -> httpx.Response:
+    return await call(person, "DELETE", f"{AUTHENTICATORS}/{authenticator}", bearer=bearer)
+
+
+async def disable(person: Person, bearer: str, code: str, **more: object) -> httpx.Response:
+    return await person.post(DISABLE, {"password": person.password, "code": code} | more, bearer=bearer)
+
+
+async def start(person: Person, bearer: str, name: str | None = None) -> dict[str, Any]:
+    answer = await person.post(AUTHENTICATORS, {"name": name} if name else {}, bearer=bearer)
+    assert answer.status_code == 201, answer.text
+    started: dict[str, Any] = answer.json()
+    return started
+
+
+def secret_of(started: Any) -> bytes:
+    """The seed as an app would read it from the key that is shown."""
+    return base64.b32decode(started["secret"].replace(" ", ""))
+
+
+def shown(person: Person, started: Any, steps: int = 0) -> str:
+    """What an app that read the key shows."""
+    return totp.code_at(secret_of(started), totp.step_at(person.now) + steps)
+
+
+async def confirm(person: Person, bearer: str, started: Any, code: str | None = None) -> httpx.Response:
+    path = f"{AUTHENTICATORS}/{started['id']}/confirm"
+    return await person.post(path, {"code": code or shown(person, started)}, bearer=bearer)
+
+
+async def two_factor(person: Person, bearer: str) -> Any:
+    return (await person.get(ME, bearer=bearer)).json()["two_factor"]
+
+
+async def successes(house: House, person: Person) -> int:
+    """How many codes of an app were accepted for a person, at any door."""
+    found: int = await house.value(
+        "SELECT count(*) FROM audit_event WHERE person_id = $1 AND result = 'ok' "
+        "AND name LIKE ANY (ARRAY['account:second_factor:%', 'session:reauth%', 'two_factor:%']) "
+        "AND detail ? 'step' AND detail ->> 'step' <> 'null'",
+        person.id,
+    )
+    return found
+
+
 async def another(house: House, person: Person, name: str = "Tablet") -> Any:
     """A second confirmed authenticator, put there as if it had been done yesterday; its id."""
     added = house.world.row_id()
@@ -137,6 +188,17 @@ def origin(person: Person) -> Origin:
 async def caller(house: House, bearer: str) -> Caller:
     """What a flow knows of a session, as it was read at the beginning of a request."""
     return await session_flow.caller(house.world, bearer)
+
+
+async def sessions(person: Person, bearer: str, query: str = "") -> list[Any]:
+    answer = await person.get(f"{SESSIONS}{query}", bearer=bearer)
+    assert answer.status_code == 200, answer.text
+    found: list[Any] = answer.json()["data"]
+    return found
+
+
+async def end(person: Person, bearer: str, session: str) -> Any:
+    return await call(person, "DELETE", f"{SESSIONS}/{session}", bearer=bearer)
 
 
 async def pages(house: House, path: str, token_name: str) -> list[Any]:

@@ -1,44 +1,27 @@
 """Where one is signed in: listed, ended one by one or all at once, and their two lives."""
 
 import asyncio
-from datetime import datetime, timedelta
-from typing import Any
 
 import pytest
 
-from tests.builders import House, Person
+from tests.builders import House
 from tests.flows.account import (
-    BACKUP_CODES,
-    COOKIE_IS_LOST,
     DOORS,
     END_OTHERS,
     ME,
     NOBODY,
     SESSIONS,
-    STEP_UP,
     all_of_it,
     call,
     codes_of,
+    end,
     in_browser,
     living,
     pages,
     refreshed,
+    sessions,
 )
 from tests.flows.invariants import ROUNDS, check, elsewhere, refusal
-
-DAY = 86_400
-
-
-async def sessions(person: Person, bearer: str, query: str = "") -> list[Any]:
-    answer = await person.get(f"{SESSIONS}{query}", bearer=bearer)
-    assert answer.status_code == 200, answer.text
-    found: list[Any] = answer.json()["data"]
-    return found
-
-
-async def end(person: Person, bearer: str, session: str) -> Any:
-    return await call(person, "DELETE", f"{SESSIONS}/{session}", bearer=bearer)
-
 
 # Ended
 
@@ -276,158 +259,3 @@ async def test_pages_hold_every_session_of_ones_own_once(house: House) -> None:
     for limit in (1, 200):
         assert len(await sessions(ada, bearer, f"?limit={limit}")) == min(limit, 5)
     assert await sessions(ada, bearer, f"?cursor={NOBODY}") == []
-
-
-# Two lives
-
-
-@pytest.mark.case("K-68")
-async def test_a_session_that_outlived_a_life_is_shown_as_ended_before_anybody_wrote_it_down(
-    house: House,
-) -> None:
-    ada = await house.a_person()
-    idle, busy = await ada.sign_in(), await ada.sign_in()
-    browser = await in_browser(house, ada)
-    born, browsers = ada.now, await living(house, ada) - {idle["session"]["id"], busy["session"]["id"]}
-    house.clock.advance(DAY / 2)
-    busy = await refreshed(ada, busy)
-    ended = {one["id"]: one for one in await sessions(ada, busy["access_token"], "?active=false")}
-    assert set(ended) == browsers
-    (cookies,) = ended.values()
-    assert (cookies["reason"], datetime.fromisoformat(cookies["ended_at"])) == (
-        "idle",
-        born + timedelta(hours=12),
-    )
-    house.clock.advance(DAY / 2)
-    busy = await refreshed(ada, busy)
-    ended = {one["id"]: one for one in await sessions(ada, busy["access_token"], "?active=false")}
-    assert set(ended) == browsers | {idle["session"]["id"]}
-    unused = ended[idle["session"]["id"]]
-    assert (unused["reason"], datetime.fromisoformat(unused["ended_at"])) == (
-        "idle",
-        born + timedelta(days=1),
-    )
-    assert len(await living(house, ada)) == 3, "nobody has written it down"
-    # And so it is.
-    assert (await ada.refresh(idle["refresh_token"])).json()["reason"] == "idle"
-    gone = await browser.send("GET", ME)
-    assert (refusal(gone), gone.json()["reason"]) == ((401, "invalid_token"), "idle")
-    assert await living(house, ada) == {busy["session"]["id"]}
-    assert len(await house.events("session:expiry:ok")) == 2
-    await check(house)
-
-
-@pytest.mark.case("K-68")
-async def test_no_refresh_carries_a_session_beyond_its_absolute_life_nor_tells_otherwise(
-    house: House,
-) -> None:
-    ada = await house.a_person()
-    tokens, born = await ada.sign_in(), ada.now
-    for _ in range(30):
-        house.clock.advance(DAY - 60)
-        tokens = await refreshed(ada, tokens)
-    house.clock.advance(30 * 60 - 1)
-    tokens = await refreshed(ada, tokens)
-    assert len(await sessions(ada, tokens["access_token"], "?active=true")) == 1
-    house.clock.advance(1)
-    assert (await ada.refresh(tokens["refresh_token"])).json()["reason"] == "absolute"
-    here = await ada.sign_in()
-    (gone,) = await sessions(ada, here["access_token"], "?active=false")
-    assert (gone["reason"], datetime.fromisoformat(gone["ended_at"])) == (
-        "absolute",
-        born + timedelta(days=30),
-    )
-    await check(house)
-
-
-@pytest.mark.case("K-68")
-async def test_a_browsers_session_in_use_ends_after_seven_days(house: House) -> None:
-    ada = await house.a_person()
-    browser = await in_browser(house, ada)
-    for _ in range(14):
-        house.clock.advance(DAY / 2 - 1)
-        assert (await browser.send("GET", ME)).status_code == 200
-    row = (await house.rows("SELECT idle_at, absolute_at FROM session"))[0]
-    assert row["idle_at"] == row["absolute_at"]
-    house.clock.advance(13)
-    assert (await browser.send("GET", ME)).status_code == 200
-    house.clock.advance(1)
-    for _ in range(2):
-        gone = await browser.send("GET", ME)
-        assert (refusal(gone), gone.json()["reason"]) == ((401, "invalid_token"), "absolute")
-    assert len(await house.events("session:expiry:ok")) == 1
-    await check(house)
-
-
-@COOKIE_IS_LOST
-@pytest.mark.case("K-68")
-async def test_a_new_cookie_lengthens_no_absolute_life(house: House) -> None:
-    ada = await house.a_person()
-    browser = await in_browser(house, ada)
-    born = await house.value("SELECT absolute_at FROM session")
-    house.clock.advance(DAY / 3)
-    old = browser.cookie
-    assert (await browser.own("POST", STEP_UP, {"password": ada.password})).status_code == 200
-    assert browser.cookie != old
-    assert (await browser.send("GET", ME)).status_code == 200
-    assert await house.value("SELECT absolute_at FROM session") == born
-    browser.cookie = old
-    assert refusal(await browser.send("GET", ME)) == (401, "invalid_token")
-
-
-@COOKIE_IS_LOST
-@pytest.mark.case("K-66")
-async def test_every_cookie_an_answer_sets_lives_on_the_whole_site_and_is_no_scripts(house: House) -> None:
-    ada = await house.a_person()
-    browser = await in_browser(house, ada)
-    answer = await browser.own("POST", END_OTHERS)
-    (line,) = answer.headers.get_list("set-cookie")
-    first, *attributes = [part.strip() for part in line.split(";")]
-    assert first == f"doorward-dev={browser.cookie}"
-    assert browser.cookie.startswith("dws_")
-    assert {one.lower() for one in attributes} == {
-        "httponly",
-        "path=/",
-        "samesite=lax",
-        "max-age=604800",
-    }
-    assert (await browser.send("GET", ME)).status_code == 200
-
-
-@pytest.mark.xfail(strict=True, reason="an idle session not yet written down is ended anew, as revoked")
-async def test_a_session_that_ended_idle_keeps_its_reason_when_the_others_are_ended(house: House) -> None:
-    ada = await house.a_person()
-    idle = await ada.sign_in()
-    house.clock.advance(DAY)
-    acting = await ada.sign_in()
-    (before,) = await sessions(ada, acting["access_token"], "?active=false")
-    assert (before["id"], before["reason"]) == (idle["session"]["id"], "idle")
-    assert (await ada.post(END_OTHERS, None, bearer=acting["access_token"])).json() == {"ended": 0}
-    assert await sessions(ada, acting["access_token"], "?active=false") == [before]
-
-
-@pytest.mark.xfail(strict=True, reason="an idle session not yet written down is ended anew, as revoked")
-async def test_a_session_that_ended_idle_keeps_its_reason_when_it_is_ended_by_hand(house: House) -> None:
-    ada = await house.a_person()
-    idle = await ada.sign_in()
-    house.clock.advance(DAY)
-    acting = await ada.sign_in()
-    (before,) = await sessions(ada, acting["access_token"], "?active=false")
-    assert (await end(ada, acting["access_token"], idle["session"]["id"])).status_code == 204
-    assert await sessions(ada, acting["access_token"], "?active=false") == [before]
-
-
-async def test_a_cookies_session_is_seen_once_a_minute_and_steps_up_like_any(house: House) -> None:
-    ada = await house.a_person().with_totp()
-    browser = await in_browser(house, ada)
-    seen = "SELECT seen_at FROM session"
-    first = await house.value(seen)
-    house.clock.advance(59)
-    assert (await browser.send("GET", ME)).status_code == 200
-    assert await house.value(seen) == first
-    house.clock.advance(1)
-    assert (await browser.send("GET", ME)).status_code == 200
-    assert await house.value(seen) == ada.now
-    house.clock.advance(241)
-    assert refusal(await browser.own("POST", BACKUP_CODES)) == (403, "reauthentication_required")
-    await check(house)
