@@ -90,6 +90,17 @@ async def test_the_proof_of_our_own_page_fits_its_browser_and_its_session_only(h
     await check(house)
 
 
+async def test_a_bearer_counts_alone_whatever_cookie_stands_beside_it(house: House) -> None:
+    ada, bob = await house.a_person(), await house.a_person()
+    browser, bobs = await in_browser(house, ada), (await bob.sign_in())["access_token"]
+    for bad in ("Bearer nothing", "Basic YTpi", "Bearer", ""):
+        answer = await browser.send("GET", ME, authorization=bad)
+        assert refusal(answer) == (401, "invalid_token"), bad
+    assert (await browser.send("GET", ME, authorization=f"Bearer {bobs}")).json()["email"] == bob.email
+    assert (await browser.send("GET", ME)).json()["email"] == ada.email
+    await check(house)
+
+
 async def test_whatever_weakens_an_account_needs_a_fresh_proof_of_this_session(house: House) -> None:
     ada = await house.a_person().with_totp()
     second = await another(house, ada)

@@ -83,6 +83,22 @@ async def test_a_password_that_may_not_be_is_refused(house: House, password: str
     await check(house)
 
 
+@pytest.mark.case("K-101")
+async def test_a_new_password_is_the_same_in_every_writing_of_unicode(house: House) -> None:
+    ada = await house.a_person()
+    bearer = (await ada.sign_in())["access_token"]
+    assert (await new_password(ada, bearer, "cafe\u0301 au lait ﬁne")).status_code == 204
+    ada.password = "caf\u00e9 au lait fine"
+    assert (await ada.login()).status_code == 200
+    unchanged = await new_password(ada, bearer, "cafe\u0301 au lait fine")
+    assert unchanged.json()["errors"] == [{"pointer": "/new_password", "code": "unchanged"}]
+    for present, fault in (("x" * 129, "too_long"), ("x" * 512, "too_long")):
+        refused = await new_password(ada, bearer, current_password=present)
+        assert refusal(refused) == (400, "invalid_request")
+        assert refused.json()["errors"] == [{"pointer": "/current_password", "code": fault}]
+    await check(house)
+
+
 @pytest.mark.case("K-70")
 async def test_of_everything_a_person_has_open_only_the_acting_session_outlives_a_new_password(
     house: House,

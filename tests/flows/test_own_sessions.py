@@ -241,7 +241,7 @@ async def test_active_picks_the_living_or_the_ended_ones(house: House) -> None:
 
 async def test_pages_hold_every_session_of_ones_own_once(house: House) -> None:
     ada, bob = await house.a_person(), await house.a_person()
-    expected = []
+    expected: list[str] = []
     for number in range(5):
         house.clock.advance(1)
         tokens = await ada.sign_in()

@@ -55,7 +55,8 @@ async def _remove(house: House, ada: Person, who: Caller, second: Any) -> object
 
 
 async def _rename(house: House, ada: Person, who: Caller, second: Any) -> object:
-    return await two_factor_flow.rename(house.world, origin(ada), who, second, "Mine")
+    await two_factor_flow.rename(house.world, origin(ada), who, second, "Mine")
+    return None
 
 
 async def _password(house: House, ada: Person, who: Caller, second: Any) -> object:
@@ -63,7 +64,8 @@ async def _password(house: House, ada: Person, who: Caller, second: Any) -> obje
 
 
 async def _profile(house: House, ada: Person, who: Caller, second: Any) -> object:
-    return await me_flow.change_profile(house.world, origin(ada), who, {"name": "Eve"})
+    await me_flow.change_profile(house.world, origin(ada), who, {"name": "Eve"})
+    return None
 
 
 async def _end_others(house: House, ada: Person, who: Caller, second: Any) -> object:
