@@ -135,6 +135,17 @@ async def test_every_cookie_an_answer_sets_lives_on_the_whole_site_and_is_no_scr
     assert (await browser.send("GET", ME)).status_code == 200
 
 
+@COOKIE_IS_LOST
+@pytest.mark.case("K-66")
+async def test_a_sign_out_takes_the_cookie_away(house: House) -> None:
+    ada = await house.a_person()
+    browser = await in_browser(house, ada)
+    answer = await browser.own("POST", "/v1/sign-out")
+    (line,) = answer.headers.get_list("set-cookie")
+    attributes = {part.strip().lower() for part in line.split(";")}
+    assert attributes >= {'doorward-dev=""', "max-age=0", "path=/"}
+
+
 @pytest.mark.xfail(strict=True, reason="an idle session not yet written down is ended anew, as revoked")
 async def test_a_session_that_ended_idle_keeps_its_reason_when_the_others_are_ended(house: House) -> None:
     ada = await house.a_person()
