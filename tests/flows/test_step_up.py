@@ -2,6 +2,7 @@
 
 from collections.abc import Awaitable, Callable
 from typing import Any, TypeAlias
+from uuid import UUID
 
 import pytest
 
@@ -24,6 +25,7 @@ from tests.flows.account import (
     confirm,
     origin,
     refreshed,
+    shown,
     start,
     step_up,
 )
@@ -202,4 +204,26 @@ async def test_a_password_alone_is_no_step_up_of_somebody_enrolled_meanwhile(hou
     assert refusal(missing) == (400, "invalid_request")
     refused = await ada.post(BACKUP_CODES, None, bearer=tokens["access_token"])
     assert refusal(refused) == (403, "reauthentication_required")
+    await check(house)
+
+
+@pytest.mark.parametrize("right", [True, False], ids=["right", "wrong"])
+async def test_a_guess_of_a_session_that_ended_meanwhile_is_not_judged(house: House, right: bool) -> None:
+    ada = await house.a_person().with_totp()
+    tokens = await ada.sign_in()
+    who, where = await caller(house, tokens["access_token"]), origin(ada)
+    started = await start(ada, tokens["access_token"], "Tablet")
+    assert (await ada.post("/v1/sign-out", None, bearer=tokens["access_token"])).status_code == 204
+    before = await all_of_it(house)
+    code = ada.code(1) if right else ada.wrong_code()
+    new = shown(ada, started, 0 if right else 7)
+    for act in (
+        reauthentication_flow.reauthenticate(house.world, where, who, ada.password, code),
+        two_factor_flow.disable(house.world, where, who, ada.password, code),
+        two_factor_flow.confirm(house.world, where, who, UUID(started["id"]), new),
+    ):
+        refused = await _refusal(act)
+        assert isinstance(refused, InvalidToken), refused
+    assert await all_of_it(house) == before
+    assert await house.value("SELECT cardinality(known_failures) + known_streak FROM person") == 0
     await check(house)
