@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import httpx
-import pytest
 
 from service.domain import totp
 from service.domain.sign_in import PAGES, Origin
@@ -29,10 +28,6 @@ END_OTHERS = "/v1/me/sessions/end-others"
 SIGN_INS = "/v1/me/sign-ins"
 STEP_UP = "/v1/reauthentication"
 NOBODY = "00000000-0000-7000-8000-000000000000"
-COOKIE_IS_LOST = pytest.mark.xfail(
-    strict=True,
-    reason="browser.give hands the value to Litestar's Cookie as its path, so the cookie is empty",
-)
 NEW_PASSWORD = "a new horse and its battery"
 #: Every door of the account: the method, the path, and a body that could be right.
 DOORS: list[tuple[str, str, dict[str, object] | None]] = [

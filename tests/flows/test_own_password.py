@@ -10,7 +10,6 @@ from tests.builders import House, Person
 from tests.flows.account import (
     AUTHENTICATORS,
     BACKUP_CODES,
-    COOKIE_IS_LOST,
     DISABLE,
     ME,
     NEW_PASSWORD,
@@ -143,7 +142,6 @@ async def test_of_everything_a_person_has_open_only_the_acting_session_outlives_
     await check(house)
 
 
-@COOKIE_IS_LOST
 @pytest.mark.case("K-70")
 async def test_a_browsers_session_gets_a_new_cookie_with_a_new_password(house: House) -> None:
     ada = await house.a_person()

@@ -7,7 +7,6 @@ import pytest
 from tests.builders import House
 from tests.flows.account import (
     BACKUP_CODES,
-    COOKIE_IS_LOST,
     END_OTHERS,
     ME,
     STEP_UP,
@@ -100,7 +99,6 @@ async def test_a_browsers_session_in_use_ends_after_seven_days(house: House) -> 
     await check(house)
 
 
-@COOKIE_IS_LOST
 @pytest.mark.case("K-68")
 async def test_a_new_cookie_lengthens_no_absolute_life(house: House) -> None:
     ada = await house.a_person()
@@ -116,7 +114,6 @@ async def test_a_new_cookie_lengthens_no_absolute_life(house: House) -> None:
     assert refusal(await browser.send("GET", ME)) == (401, "invalid_token")
 
 
-@COOKIE_IS_LOST
 @pytest.mark.case("K-66")
 async def test_every_cookie_an_answer_sets_lives_on_the_whole_site_and_is_no_scripts(house: House) -> None:
     ada = await house.a_person()
@@ -135,7 +132,6 @@ async def test_every_cookie_an_answer_sets_lives_on_the_whole_site_and_is_no_scr
     assert (await browser.send("GET", ME)).status_code == 200
 
 
-@COOKIE_IS_LOST
 @pytest.mark.case("K-66")
 async def test_a_sign_out_takes_the_cookie_away(house: House) -> None:
     ada = await house.a_person()

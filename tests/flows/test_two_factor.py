@@ -8,7 +8,6 @@ from tests.builders import House
 from tests.flows.account import (
     AUTHENTICATORS,
     BACKUP_CODES,
-    COOKIE_IS_LOST,
     DISABLE,
     ME,
     NEW_PASSWORD,
@@ -317,7 +316,6 @@ async def test_codes_of_before_are_known_as_replaced_once_it_is_on_again(house: 
     await check(house)
 
 
-@COOKIE_IS_LOST
 async def test_a_browsers_session_gets_a_new_cookie_at_each_change_of_the_second_factor(house: House) -> None:
     ada = await house.a_person().with_totp()
     second = await another(house, ada)
