@@ -1,6 +1,5 @@
 """What the tests of one's own account share: its doors, a session seen from inside, and a browser's."""
 
-import asyncio
 import base64
 import itertools
 from collections.abc import Iterable
@@ -11,7 +10,6 @@ import httpx
 
 from service.domain import totp
 from service.domain.sign_in import PAGES, Origin
-from service.errors import DoorwardError
 from service.flows import sessions as session_flow
 from service.flows import sign_in as sign_in_flow
 from service.flows.sessions import Caller
@@ -196,14 +194,14 @@ async def end(person: Person, bearer: str, session: str) -> Any:
     return await call(person, "DELETE", f"{SESSIONS}/{session}", bearer=bearer)
 
 
-async def pages(house: House, path: str, token_name: str) -> list[Any]:
+async def pages(house: House, path: str, bearer: str) -> list[Any]:
     """Every page of a list, two rows at a time."""
     rows: list[Any] = []
     cursor = ""
     for _ in range(20):
         join = "&" if "?" in path else "?"
         answer = await house.client.get(
-            f"{path}{join}limit=2{cursor}", headers={"authorization": f"Bearer {token_name}"}
+            f"{path}{join}limit=2{cursor}", headers={"authorization": f"Bearer {bearer}"}
         )
         assert answer.status_code == 200, answer.text
         rows += answer.json()["data"]
@@ -211,15 +209,6 @@ async def pages(house: House, path: str, token_name: str) -> list[Any]:
             return rows
         cursor = f"&cursor={answer.json()['next_cursor']}"
     raise AssertionError("the list never ends")
-
-
-async def caught(*acts: Any) -> list[object]:
-    """What each act led to, all at once; a refusal is one of the results."""
-    found = await asyncio.gather(*acts, return_exceptions=True)
-    for one in found:
-        if isinstance(one, BaseException) and not isinstance(one, DoorwardError):
-            raise one
-    return list(found)
 
 
 _names = itertools.count(1)
