@@ -182,7 +182,9 @@ async def test_a_start_that_was_killed_while_it_made_the_demo_people_is_gone_on_
     assert note.stat().st_mode & 0o777 == 0o600
 
 
-def test_an_empty_key_left_by_a_kill_is_made_anew(tmp_path: Path) -> None:
+def test_an_empty_key_left_by_a_kill_is_made_anew(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in os.environ.keys() - clean_environ().keys():
+        monkeypatch.delenv(name)
     (tmp_path / "encryption.key").touch()
     servers = Servers("postgresql://nowhere", "redis://nowhere", tmp_path)
     found = _dev_settings(tmp_path, servers, 8400)

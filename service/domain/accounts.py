@@ -17,6 +17,8 @@ _MAX_EMAIL, _MAX_LOCAL = 254, 64
 _MIN_CONTEXT = 4
 _LOWER = str.maketrans(string.ascii_uppercase, string.ascii_lowercase)
 _ATEXT = frozenset("!#$%&'*+/=?^_`{|}~.-0123456789abcdefghijklmnopqrstuvwxyz")
+#: Zero-width non-joiner and joiner.
+_JOINERS = "\u200c\u200d"
 _LABEL = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?", re.ASCII)
 
 
@@ -90,6 +92,18 @@ def password_fault(
     guess = _folded(normal)
     is_known = guess in {_folded(word) for word in (email, *words)}
     return PasswordFault.CONTEXTUAL if is_known or (len(local) >= _MIN_CONTEXT and local in guess) else None
+
+
+def is_line(text: str) -> bool:
+    """Whether a text can stand as a name in one line, in any script.
+
+    Spaces of every width may, and the joiners that Persian and Indic spelling needs. Controls may not, nor
+    what turns the direction of the text around it: a name must not make a line read as another.
+    """
+    return all(
+        char in _JOINERS or unicodedata.category(char) not in ("Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp")
+        for char in text
+    )
 
 
 def _is_local(local: str) -> bool:

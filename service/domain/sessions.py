@@ -153,6 +153,11 @@ def method(amr: Sequence[str]) -> Literal["password", "totp", "backup_code"]:
     return "totp" if "otp" in amr else "backup_code"
 
 
+def narrowed(granted: str, roles: Sequence[str], amr: Sequence[str]) -> str:
+    """A scope as it was granted, without what the person or the session may not do any more."""
+    return granted if roles and "mfa" in amr else " ".join(one for one in granted.split() if one != "admin")
+
+
 def scope(roles: Sequence[str], amr: Sequence[str]) -> str:
     """What the built-in frontend's tokens may do. `admin` is asked again of the role, live."""
     return "openid profile email account" + (" admin" if roles and "mfa" in amr else "")

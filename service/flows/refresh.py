@@ -56,7 +56,7 @@ async def refresh(world: World, origin: Origin, text: str, client: str) -> Token
             family["sub"],
             family["epoch"],
             client,
-            family["scope"],
+            rules.narrowed(family["scope"], family["roles"], family["amr"]),
             family["amr"],
             family["auth_time"],
             successor,

@@ -242,7 +242,7 @@ async def caller(world: World, token: str) -> Caller:
         raise InvalidToken("the token is for another audience")
     expires_at = claims.get("exp")
     try:
-        scope = str(claims["scope"]).split()
+        scope = str(claims["scope"])
         session, family = UUID(str(claims["sid"])), UUID(str(claims["grant"]))
     except (KeyError, ValueError):
         raise InvalidToken("a claim is missing or not of its form") from None
@@ -258,7 +258,7 @@ async def caller(world: World, token: str) -> Caller:
         row["person_id"],
         session,
         str(claims.get("client_id")),
-        scope,
+        rules.narrowed(scope, row["roles"], row["amr"]).split(),
         row["amr"],
         row["auth_time"],
         row["epoch"],
@@ -455,6 +455,7 @@ async def end(world: World, origin: Origin, caller: Caller, session: UUID) -> No
     async def act(tx: Connection) -> DoorwardError | None:
         if await session_store.owner(tx, session) != caller.person:
             return NotFound("no session of this person")
+        await session_store.expire(tx, caller.person, world.clock.now())
         if await session_store.end(tx, caller.person, session, reason, world.clock.now()):
             name = "session:sign_out" if own else "session:end"
             await _record(world, tx, name, origin, caller, session)

@@ -106,7 +106,9 @@ async def rename(world: World, origin: Origin, caller: Caller, authenticator: UU
 
     async def act(tx: Connection) -> DoorwardError | None:
         present = await factor_store.authenticators(tx, caller.person)
-        _require_free(name, [one.name for one in present if one.id != authenticator])
+        waiting = await factor_store.pending(tx, caller.person, None, world.clock.now())
+        named = [*present, waiting] if waiting else present
+        _require_free(name, [one.name for one in named if one.id != authenticator])
         if not await factor_store.rename(tx, caller.person, authenticator, name):
             return NotFound("no such authenticator")
         await proofs.record(

@@ -142,7 +142,6 @@ async def test_a_sign_out_takes_the_cookie_away(house: House) -> None:
     assert attributes >= {'doorward-dev=""', "max-age=0", "path=/"}
 
 
-@pytest.mark.xfail(strict=True, reason="an idle session not yet written down is ended anew, as revoked")
 async def test_a_session_that_ended_idle_keeps_its_reason_when_the_others_are_ended(house: House) -> None:
     ada = await house.a_person()
     idle = await ada.sign_in()
@@ -154,7 +153,6 @@ async def test_a_session_that_ended_idle_keeps_its_reason_when_the_others_are_en
     assert await sessions(ada, acting["access_token"], "?active=false") == [before]
 
 
-@pytest.mark.xfail(strict=True, reason="an idle session not yet written down is ended anew, as revoked")
 async def test_a_session_that_ended_idle_keeps_its_reason_when_it_is_ended_by_hand(house: House) -> None:
     ada = await house.a_person()
     idle = await ada.sign_in()

@@ -10,10 +10,6 @@ from tests.builders import House, Person
 from tests.flows.account import NOBODY, SIGN_INS, pages
 from tests.flows.invariants import check, elsewhere, refusal
 
-beyond_time = pytest.mark.xfail(
-    strict=True, reason="a time whose UTC lies before year 1 or after 9999 is a 500 (asyncpg.DataError)"
-)
-
 
 async def sign_ins(person: Person, bearer: str, **query: object) -> list[Any]:
     asked = "&".join(f"{name}={quote(str(value))}" for name, value in query.items())
@@ -53,8 +49,8 @@ async def test_a_malformed_question_is_refused_by_its_pointer(house: House, quer
 @pytest.mark.parametrize(
     "query",
     [
-        pytest.param("since=0001-01-01T00:00:00%2B14:00", marks=beyond_time),
-        pytest.param("until=9999-12-31T23:59:59-14:00", marks=beyond_time),
+        "since=0001-01-01T00:00:00%2B14:00",
+        "until=9999-12-31T23:59:59-14:00",
         "since=9999-12-31T23:59:59Z",
         "until=0001-01-01T00:00:00Z",
         "since=1700000000",

@@ -7,6 +7,7 @@ from uuid import UUID
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
 
+from service.domain.accounts import is_line
 from service.domain.sessions import EndReason
 from service.domain.sign_in import FRONTEND
 from service.errors import CATALOGUE
@@ -29,13 +30,13 @@ def _as_uuid(value: object) -> object:
 
 
 def _plain(value: str) -> str:
-    if not value.isprintable() or not value.strip():
+    if not is_line(value) or not value.strip():
         raise ValueError("must be printable text")
     return value.strip()
 
 
 def _printable(value: str) -> str:
-    if not all(char.isprintable() or char == "\n" for char in value):
+    if not all(map(is_line, value.split("\n"))):
         raise ValueError("must be printable text")
     return value.strip()
 

@@ -1,6 +1,6 @@
 """`/v1/me`: one's profile, password, and sign-ins of late (contract §4)."""
 
-from datetime import datetime
+from datetime import UTC, datetime
 from ipaddress import ip_address
 from typing import Literal
 from uuid import UUID
@@ -69,11 +69,7 @@ async def sign_ins(
 ) -> bodies.SignIns:
     """Newest first; `until` is exclusive. Times need an offset (RFC 3339)."""
     caller = await caller_of(request, "account")
-    for name, moment in (("since", since), ("until", until)):
-        if moment is not None and moment.tzinfo is None:
-            raise InvalidRequest(
-                "a time without offset", errors=[{"pointer": f"/{name}", "code": "no_offset"}]
-            )
+    since, until = _utc("since", since), _utc("until", until)
     found = await flow.sign_ins(
         world_of(request),
         caller,
@@ -88,6 +84,17 @@ async def sign_ins(
         data=[bodies.SignInListed.of(one) for one in found],
         next_cursor=found[-1].id if len(found) == limit else None,
     )
+
+
+def _utc(name: str, moment: datetime | None) -> datetime | None:
+    if moment is None:
+        return None
+    if moment.tzinfo is None:
+        raise _fault(name, "no_offset")
+    try:
+        return moment.astimezone(UTC)
+    except OverflowError:
+        raise _fault(name, "out_of_range") from None
 
 
 def _address(text: str) -> str:

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from uuid import UUID
 
+from service.domain.accounts import is_line
 from service.errors import InvalidRequest, NotFound
 
 
@@ -22,8 +23,8 @@ def id_of(fields: Mapping[str, str], name: str = "id") -> UUID:
 
 
 def name_typed(fields: Mapping[str, str]) -> str:
-    """An authenticator's name: 1 to 64 printable characters. Raises InvalidRequest."""
+    """An authenticator's name: 1 to 64 characters of one line. Raises InvalidRequest."""
     name = fields.get("name", "").strip()
-    if not 0 < len(name) <= 64 or not name.isprintable():
+    if not 0 < len(name) <= 64 or not is_line(name):
         raise InvalidRequest("a bad name", errors=[{"pointer": "/name", "code": "not_valid"}])
     return name

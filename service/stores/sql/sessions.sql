@@ -27,7 +27,7 @@ WHERE id = :session AND ended_at IS NULL AND seen_at < :now;
 SELECT f.id, f.session_id, f.person_id, f.client_id, f.scope, f.generation, f.salt, f.key_id, f.rotated_at,
        f.last_address, f.last_browser, f.idle_at, f.absolute_at, f.ended_at, f.end_reason,
        s.epoch, s.amr, s.auth_time, s.ended_at AS session_ended_at, s.end_reason AS session_end_reason,
-       p.sub, p.epoch AS person_epoch, p.disabled_at
+       p.sub, p.roles, p.epoch AS person_epoch, p.disabled_at
 FROM refresh_family f JOIN session s ON s.id = f.session_id JOIN person p ON p.id = f.person_id
 WHERE f.id = :family;
 
@@ -44,7 +44,7 @@ WHERE f.id = :family AND f.generation <= :presented AND f.ended_at IS NULL AND f
 RETURNING f.generation;
 
 -- name: bearer^
-SELECT s.id, s.person_id, s.epoch, s.amr, s.auth_time, s.ended_at, p.epoch AS person_epoch, p.disabled_at,
+SELECT s.id, s.person_id, s.epoch, s.amr, s.auth_time, s.ended_at, p.epoch AS person_epoch, p.disabled_at, p.roles,
        f.ended_at AS family_ended_at
 FROM refresh_family f JOIN session s ON s.id = f.session_id JOIN person p ON p.id = s.person_id
 WHERE f.id = :family AND s.id = :session;
@@ -57,6 +57,22 @@ RETURNING id;
 -- name: end_families_of_session!
 UPDATE refresh_family SET ended_at = :now, end_reason = :reason
 WHERE session_id = :session AND ended_at IS NULL;
+
+-- name: expire_sessions!
+-- What outlived a life ended then, and for that reason, whether or not anybody wrote it down yet.
+WITH outlived AS (
+  SELECT s.id, CASE WHEN l.absolute_at <= :now THEN l.absolute_at ELSE l.idle_at END AS at,
+         CASE WHEN l.absolute_at <= :now THEN 'absolute' ELSE 'idle' END AS reason
+  FROM session s
+  LEFT JOIN LATERAL (SELECT * FROM refresh_family r WHERE r.session_id = s.id ORDER BY r.ended_at DESC NULLS FIRST, r.id DESC LIMIT 1) f ON true
+  CROSS JOIN LATERAL (SELECT coalesce(f.idle_at, s.idle_at) AS idle_at, coalesce(f.absolute_at, s.absolute_at) AS absolute_at) l
+  WHERE s.person_id = :person AND s.ended_at IS NULL AND least(l.idle_at, l.absolute_at) <= :now
+  ORDER BY s.id FOR UPDATE OF s
+), ended AS (
+  UPDATE session s SET ended_at = o.at, end_reason = o.reason FROM outlived o WHERE s.id = o.id
+)
+UPDATE refresh_family f SET ended_at = o.at, end_reason = o.reason
+FROM outlived o WHERE f.session_id = o.id AND f.ended_at IS NULL;
 
 -- name: end_sessions
 -- Every session of the person but `kept`, in the order of their ids.
