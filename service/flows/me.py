@@ -1,4 +1,4 @@
-"""Oneself: the profile, the password, and the sign-ins of late."""
+"""Oneself: the profile, the password, the sign-ins of late, and where one is signed in."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -8,7 +8,7 @@ from uuid import UUID
 
 from service.domain.sessions import EndReason
 from service.domain.sign_in import Origin
-from service.errors import InvalidToken
+from service.errors import DoorwardError, InvalidToken, NotFound
 from service.flows import proofs
 from service.flows import sessions as session_flow
 from service.flows.proofs import Attempt
@@ -17,6 +17,7 @@ from service.stores import accounts as account_store
 from service.stores import audit as audit_store
 from service.stores import factors as factor_store
 from service.stores import outbox as outbox_store
+from service.stores import sessions as session_store
 from service.stores.accounts import Person, Profile
 from service.stores.factors import Authenticator, BackupSet
 from service.stores.postgres import Connection
@@ -156,6 +157,90 @@ async def sign_ins(
         )
         for row in rows
     ]
+
+
+@dataclass(frozen=True, slots=True)
+class Session:
+    """A session as its person sees it. `seen_at` is its last use, from `seen_address`."""
+
+    id: UUID
+    current: bool
+    client: str
+    in_browser: bool
+    two_factors: bool
+    address: str
+    browser: str
+    place: str | None
+    created_at: datetime
+    seen_at: datetime
+    seen_address: str
+    ended_at: datetime | None
+    reason: EndReason | None
+
+
+async def sessions(
+    world: World, caller: Caller, *, ended: bool | None, before: UUID | None, limit: int
+) -> Sequence[Session]:
+    """The person's sessions, newest first: living ones, ended ones, or with None both."""
+    now = world.clock.now()
+    async with world.db.connection() as connection:
+        rows = await session_store.of_person(
+            connection, caller.person, ended=ended, before=before, limit=limit, now=now
+        )
+    return [
+        Session(
+            id=row["id"],
+            current=row["id"] == caller.session,
+            client=row["client_id"],
+            in_browser=row["in_browser"],
+            two_factors="mfa" in row["amr"],
+            address=str(row["address"]),
+            browser=row["browser"],
+            place=row["place"],
+            created_at=row["created_at"],
+            seen_at=row["seen_at"],
+            seen_address=str(row["seen_address"]),
+            ended_at=row["ended_at"],
+            reason=row["end_reason"] and EndReason(row["end_reason"]),
+        )
+        for row in rows
+    ]
+
+
+async def end_session(world: World, origin: Origin, caller: Caller, session: UUID) -> None:
+    """End one of the person's sessions, at once; one that has ended stays so. Raises NotFound for
+    another's."""
+    own = session == caller.session
+    reason = EndReason.SIGNED_OUT if own else EndReason.REVOKED
+
+    async def act(tx: Connection) -> DoorwardError | None:
+        if await session_store.owner(tx, session) != caller.person:
+            return NotFound("no session of this person")
+        await session_store.expire(tx, caller.person, world.clock.now())
+        if await session_store.end(tx, caller.person, session, reason, world.clock.now()):
+            name = "session:sign_out" if own else "session:end"
+            attempt = replace(_attempt(name, caller, origin), session=session)
+            await proofs.record(world, tx, attempt, "ok")
+        return None
+
+    if own:
+        await world.db.transact(act)
+    else:
+        await session_flow.acting(world, caller, act)
+
+
+async def end_other_sessions(world: World, origin: Origin, caller: Caller) -> tuple[int, str | None]:
+    """End all sessions but this one; how many, and the new cookie of a browser's session."""
+
+    async def act(tx: Connection) -> tuple[int, str | None]:
+        ended, epoch = await session_flow.end_others(
+            world, tx, caller.person, EndReason.REVOKED, kept=caller.session
+        )
+        attempt = _attempt("session:end_others", caller, origin)
+        await proofs.record(world, tx, attempt, "ok", ended=ended)
+        return ended, await session_flow.renew(world, tx, caller, epoch=epoch)
+
+    return await session_flow.acting(world, caller, act)
 
 
 def _attempt(act: str, caller: Caller, origin: Origin) -> Attempt:

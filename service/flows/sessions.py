@@ -14,7 +14,7 @@ from service.domain import policy
 from service.domain import sessions as rules
 from service.domain.sessions import DeviceToken, EndReason, RefreshToken
 from service.domain.sign_in import PAGES, Origin, Standing
-from service.errors import Conflict, DoorwardError, InvalidToken, NotFound, ReauthenticationRequired
+from service.errors import Conflict, DoorwardError, InvalidToken, ReauthenticationRequired
 from service.keyring import BadToken, Kind, b64url
 from service.stores import accounts as account_store
 from service.stores import audit as audit_store
@@ -393,106 +393,6 @@ async def renew(
     ):
         raise InvalidToken("the session ended meanwhile")
     return cookie
-
-
-# Listed and ended
-
-
-@dataclass(frozen=True, slots=True)
-class Listed:
-    """A session as its person sees it. `seen_at` is its last use, from `seen_address`."""
-
-    id: UUID
-    current: bool
-    client: str
-    in_browser: bool
-    two_factors: bool
-    address: str
-    browser: str
-    place: str | None
-    created_at: datetime
-    seen_at: datetime
-    seen_address: str
-    ended_at: datetime | None
-    reason: EndReason | None
-
-
-async def listed(
-    world: World, caller: Caller, *, ended: bool | None, before: UUID | None, limit: int
-) -> Sequence[Listed]:
-    """The person's sessions, newest first: living ones, ended ones, or with None both."""
-    now = world.clock.now()
-    async with world.db.connection() as connection:
-        rows = await session_store.of_person(
-            connection, caller.person, ended=ended, before=before, limit=limit, now=now
-        )
-    return [
-        Listed(
-            id=row["id"],
-            current=row["id"] == caller.session,
-            client=row["client_id"],
-            in_browser=row["in_browser"],
-            two_factors="mfa" in row["amr"],
-            address=str(row["address"]),
-            browser=row["browser"],
-            place=row["place"],
-            created_at=row["created_at"],
-            seen_at=row["seen_at"],
-            seen_address=str(row["seen_address"]),
-            ended_at=row["ended_at"],
-            reason=row["end_reason"] and EndReason(row["end_reason"]),
-        )
-        for row in rows
-    ]
-
-
-async def end(world: World, origin: Origin, caller: Caller, session: UUID) -> None:
-    """End one of the person's sessions, at once; one that has ended stays so. Raises NotFound for
-    another's."""
-    own = session == caller.session
-    reason = EndReason.SIGNED_OUT if own else EndReason.REVOKED
-
-    async def act(tx: Connection) -> DoorwardError | None:
-        if await session_store.owner(tx, session) != caller.person:
-            return NotFound("no session of this person")
-        await session_store.expire(tx, caller.person, world.clock.now())
-        if await session_store.end(tx, caller.person, session, reason, world.clock.now()):
-            name = "session:sign_out" if own else "session:end"
-            await _record(world, tx, name, origin, caller, session)
-        return None
-
-    if own:
-        await world.db.transact(act)
-    else:
-        await acting(world, caller, act)
-
-
-async def end_every_other(world: World, origin: Origin, caller: Caller) -> tuple[int, str | None]:
-    """End all sessions but this one; how many, and the new cookie of a browser's session."""
-
-    async def act(tx: Connection) -> tuple[int, str | None]:
-        ended, epoch = await end_others(world, tx, caller.person, EndReason.REVOKED, kept=caller.session)
-        await _record(world, tx, "session:end_others", origin, caller, caller.session, ended=ended)
-        return ended, await renew(world, tx, caller, epoch=epoch)
-
-    return await acting(world, caller, act)
-
-
-async def _record(
-    world: World, tx: Connection, name: str, origin: Origin, caller: Caller, session: UUID, **detail: object
-) -> None:
-    await audit_store.record(
-        tx,
-        world.row_id(),
-        world.clock.now(),
-        name,
-        "ok",
-        origin,
-        person=caller.person,
-        client=caller.client,
-        session=session,
-        **detail,  # type: ignore[arg-type]
-    )
 
 
 def _cookie(world: World) -> str:

@@ -9,7 +9,6 @@ import pytest
 from service.errors import Conflict, DoorwardError, InvalidToken
 from service.flows import me as me_flow
 from service.flows import reauthentication as reauthentication_flow
-from service.flows import sessions as session_flow
 from service.flows import two_factor as two_factor_flow
 from service.flows.sessions import Caller
 from tests.builders import House, Person
@@ -71,7 +70,7 @@ async def _profile(house: House, ada: Person, who: Caller, second: Any) -> objec
 
 
 async def _end_others(house: House, ada: Person, who: Caller, second: Any) -> object:
-    return await session_flow.end_every_other(house.world, origin(ada), who)
+    return await me_flow.end_other_sessions(house.world, origin(ada), who)
 
 
 ACTS: list[Act] = [

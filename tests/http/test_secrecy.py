@@ -17,7 +17,7 @@ import redis
 import structlog
 
 from service import logs
-from service.flows import sessions as session_flow
+from service.flows import me as me_flow
 from service.keyring import Kind
 from service.settings import Settings
 from tests.builders import ENCRYPTION_KEYS, House, Person
@@ -133,7 +133,7 @@ async def test_the_log_holds_no_secret_at_debug(
     async def broken(*_: Any) -> None:
         raise KeyError(FAULT)
 
-    monkeypatch.setattr(session_flow, "end", broken)
+    monkeypatch.setattr(me_flow, "end_session", broken)
     fresh = await ada.verify(await ada.pre_auth(), ada.code(1))
     fault = await ada.post("/v1/sign-out", None, bearer=fresh.json()["access_token"])
     assert (fault.status_code, fault.json()["code"]) == (500, "internal_error")

@@ -13,8 +13,9 @@ from service.domain.sign_in import FRONTEND
 from service.errors import CATALOGUE
 from service.flows.enrolment import Codes, Enrolment
 from service.flows.me import Overview
+from service.flows.me import Session as SessionKept
 from service.flows.me import SignIn as SignInKept
-from service.flows.sessions import Listed, Tokens
+from service.flows.sessions import Tokens
 from service.flows.sign_in import Complete, Outcome
 from service.http.user_agent import agent_of
 
@@ -388,7 +389,7 @@ class SessionListed(Answer):
     reason: EndReason | None = Field(description="Why it ended.")
 
     @classmethod
-    def of(cls, one: Listed) -> "SessionListed":
+    def of(cls, one: SessionKept) -> "SessionListed":
         agent = agent_of(one.browser)
         return cls(
             id=one.id,

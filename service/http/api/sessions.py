@@ -13,9 +13,9 @@ from service.errors import (
     UnauthorizedClient,
     Unavailable,
 )
+from service.flows import me as flow
 from service.flows import reauthentication as reauthentication_flow
 from service.flows import refresh as refresh_flow
-from service.flows import sessions as flow
 from service.http.api import bodies
 from service.http.api.documented import ACTING, BEARER, BODY, CALLER, CODE, problems
 from service.http.browser import Asking, renewed, take
@@ -49,7 +49,7 @@ async def refresh(request: Asking, data: JSONBody[bodies.Refresh]) -> bodies.Tok
 )
 async def sign_out(request: Asking) -> Response[None]:
     caller = await caller_of(request, "account")
-    await flow.end(world_of(request), origin_of(request), caller, caller.session)
+    await flow.end_session(world_of(request), origin_of(request), caller, caller.session)
     return Response(None, status_code=204, cookies=take(request, "session") if caller.in_browser else None)
 
 
@@ -90,7 +90,7 @@ async def listed(
     """Newest first; `active` picks the living or the ended ones. The acting session is `current`."""
     caller = await caller_of(request, "account")
     ended = None if active is None else not active
-    found = await flow.listed(world_of(request), caller, ended=ended, before=cursor, limit=limit)
+    found = await flow.sessions(world_of(request), caller, ended=ended, before=cursor, limit=limit)
     return bodies.Sessions(
         data=[bodies.SessionListed.of(one) for one in found],
         next_cursor=found[-1].id if len(found) == limit else None,
@@ -106,7 +106,7 @@ async def listed(
 )
 async def end(request: Asking, session_id: FromPath[UUID]) -> None:
     caller = await caller_of(request, "account")
-    await flow.end(world_of(request), origin_of(request), caller, session_id)
+    await flow.end_session(world_of(request), origin_of(request), caller, session_id)
 
 
 @post(
@@ -119,7 +119,7 @@ async def end(request: Asking, session_id: FromPath[UUID]) -> None:
 async def end_others(request: Asking) -> Response[bodies.SessionsEnded]:
     """Sign-ins under way die as well."""
     caller = await caller_of(request, "account")
-    ended, cookie = await flow.end_every_other(world_of(request), origin_of(request), caller)
+    ended, cookie = await flow.end_other_sessions(world_of(request), origin_of(request), caller)
     return Response(bodies.SessionsEnded(ended=ended), cookies=renewed(request, cookie))
 
 

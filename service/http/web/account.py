@@ -9,7 +9,6 @@ from litestar.params import FromPath
 from service.errors import DoorwardError, InvalidRequest
 from service.flows import me as flow
 from service.flows import reauthentication as reauthentication_flow
-from service.flows import sessions as session_flow
 from service.flows.me import Result
 from service.http import browser
 from service.http.browser import Asking
@@ -28,7 +27,7 @@ async def account(request: Asking) -> Response[str]:
     sign_ins = await flow.sign_ins(
         world, caller, result=result, before=before, since=None, until=None, address=None, limit=_SIGN_INS
     )
-    living = await session_flow.listed(world, caller, ended=False, before=None, limit=200)
+    living = await flow.sessions(world, caller, ended=False, before=None, limit=200)
     return page(
         request,
         "account.html",
@@ -40,7 +39,7 @@ async def account(request: Asking) -> Response[str]:
         stepped_up=known.stepped_up,
         # The one in use comes first, the others from the newest on.
         sessions=sorted(living, key=lambda one: not one.current),
-        ended=await session_flow.listed(world, caller, ended=True, before=None, limit=10),
+        ended=await flow.sessions(world, caller, ended=True, before=None, limit=10),
         sign_ins=sign_ins,
         result=result or "",
         older=sign_ins[-1].id if len(sign_ins) == _SIGN_INS else None,
@@ -52,7 +51,7 @@ async def end_session(request: Asking, session_id: FromPath[UUID]) -> Response[s
     caller = await signed_in(request)
     await form_of(request, caller)
     try:
-        await session_flow.end(world_of(request), origin_of(request), caller, session_id)
+        await flow.end_session(world_of(request), origin_of(request), caller, session_id)
     except DoorwardError as fault:
         return back(request, "/account#sessions", fault)
     return go(request, "/account#sessions", {"code": "session_revoked"})
@@ -63,7 +62,7 @@ async def end_others(request: Asking) -> Response[str]:
     caller = await signed_in(request)
     await form_of(request, caller)
     try:
-        ended, cookie = await session_flow.end_every_other(world_of(request), origin_of(request), caller)
+        ended, cookie = await flow.end_other_sessions(world_of(request), origin_of(request), caller)
     except DoorwardError as fault:
         return back(request, "/account#sessions", fault)
     notice = {"code": "others_revoked", "ended": ended}

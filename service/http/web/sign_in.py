@@ -10,7 +10,6 @@ from litestar.datastructures import Cookie
 from service.domain.sign_in import PAGES, Pending, Step
 from service.errors import DoorwardError, InvalidPreAuthToken, InvalidToken
 from service.flows import me as me_flow
-from service.flows import sessions as session_flow
 from service.flows import sign_in as flow
 from service.flows.sessions import BrowserSession
 from service.flows.sign_in import Complete, Outcome
@@ -184,7 +183,7 @@ async def sign_out(request: Asking) -> Response[str]:
     """Ends this session, and takes its cookie away whatever became of it."""
     caller = await signed_in(request)
     await form_of(request, caller)
-    await session_flow.end(world_of(request), origin_of(request), caller, caller.session)
+    await me_flow.end_session(world_of(request), origin_of(request), caller, caller.session)
     gone = browser.take(request, "session", "sign-in")
     return go(request, "/sign-in", {"code": "signed_out"}, cookies=gone)
 
@@ -239,7 +238,7 @@ async def _leave_earlier(request: Asking) -> None:
     can reach any more would stay open until it is idle."""
     with suppress(InvalidToken):
         earlier = await signed_in(request)
-        await session_flow.end(world_of(request), origin_of(request), earlier, earlier.session)
+        await me_flow.end_session(world_of(request), origin_of(request), earlier, earlier.session)
 
 
 def _pre_auth(request: Asking) -> str:
