@@ -4,9 +4,10 @@ import asyncio
 import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from typing import Any
 
 import structlog
-from litestar import Litestar, Router
+from litestar import Litestar, Response, Router
 from litestar.openapi import OpenAPIConfig
 from litestar.openapi.plugins import JsonRenderPlugin
 from litestar.openapi.spec import Components, SecurityScheme
@@ -17,6 +18,7 @@ from service.errors import Unavailable
 from service.http import health, pages
 from service.http.api import me, sessions, sign_in, two_factor
 from service.http.api.documented import StrictBodies
+from service.http.browser import Asking
 from service.http.edge import Edge
 from service.http.errors import problem
 from service.http.guards import MAX_BODY, strict_json
@@ -82,7 +84,7 @@ def routes(world: World) -> Litestar:
             web_account.router,
             web_two_factor.router,
         ],
-        exception_handlers={Exception: problem},
+        exception_handlers={Exception: refused},
         lifespan=[lifespan],
         openapi_config=OpenAPIConfig(
             title="Doorward",
@@ -108,6 +110,11 @@ def routes(world: World) -> Litestar:
     )
     app.state.world = world
     return app
+
+
+def refused(request: Asking, error: Exception) -> Response[Any]:
+    """A refusal in the form that whoever asks can read."""
+    return pages.refused(request, error) if pages.is_of_pages(request) else problem(request, error)
 
 
 async def start(world: World) -> None:

@@ -12,7 +12,7 @@ from service.errors import DoorwardError, InvalidToken, NotFound
 from service.flows import proofs
 from service.flows import sessions as session_flow
 from service.flows.proofs import Attempt
-from service.flows.sessions import Caller
+from service.flows.sessions import Caller, Renewal
 from service.stores import accounts as account_store
 from service.stores import audit as audit_store
 from service.stores import factors as factor_store
@@ -88,9 +88,9 @@ async def change_profile(world: World, origin: Origin, caller: Caller, changes: 
 
 async def change_password(
     world: World, origin: Origin, caller: Caller, current: str, password: str
-) -> str | None:
+) -> Renewal | None:
     """Set a new password; needs a step-up and the present one. Every other session ends, and whatever is
-    under way; the new cookie of a browser's session.
+    under way; what a browser's session lives on under.
 
     Raises InvalidCredentials as the sign-in does, and InvalidRequest for a password that may not be.
     """
@@ -107,7 +107,7 @@ async def change_password(
         await proofs.confirm_password(world, attempt, person, old)
         password_hash = await proofs.new_password_hash(world, person.id, normal)
 
-        async def act(tx: Connection) -> str | None:
+        async def act(tx: Connection) -> Renewal | None:
             await account_store.set_password(tx, caller.person, password_hash)
             reason = EndReason.PASSWORD_CHANGED
             _, epoch = await session_flow.end_others(world, tx, caller.person, reason, kept=caller.session)
@@ -229,10 +229,10 @@ async def end_session(world: World, origin: Origin, caller: Caller, session: UUI
         await session_flow.acting(world, caller, act)
 
 
-async def end_other_sessions(world: World, origin: Origin, caller: Caller) -> tuple[int, str | None]:
-    """End all sessions but this one; how many, and the new cookie of a browser's session."""
+async def end_other_sessions(world: World, origin: Origin, caller: Caller) -> tuple[int, Renewal | None]:
+    """End all sessions but this one; how many, and what a browser's session lives on under."""
 
-    async def act(tx: Connection) -> tuple[int, str | None]:
+    async def act(tx: Connection) -> tuple[int, Renewal | None]:
         ended, epoch = await session_flow.end_others(
             world, tx, caller.person, EndReason.REVOKED, kept=caller.session
         )

@@ -7,7 +7,7 @@ from service.errors import InvalidRequest, InvalidToken
 from service.flows import proofs
 from service.flows import sessions as session_flow
 from service.flows.proofs import Finding, Trial
-from service.flows.sessions import Caller
+from service.flows.sessions import Caller, Renewal
 from service.stores import accounts as account_store
 from service.stores import factors as factor_store
 from service.stores.postgres import Connection
@@ -16,8 +16,9 @@ from service.world import World
 
 async def reauthenticate(
     world: World, origin: Origin, caller: Caller, password: str, code: str | None
-) -> str | None:
-    """Check the password and, where there is a second factor, a code; the new cookie of a browser's session.
+) -> Renewal | None:
+    """Check the password and, where there is a second factor, a code. What a browser's session then lives
+    on under is returned.
 
     Wrong secrets answer as at the sign-in, and are counted in the budget of known devices.
     """
@@ -46,12 +47,12 @@ async def reauthenticate(
             raise InvalidRequest("no code", errors=[{"pointer": "/code", "code": "missing"}])
         await proofs.confirm_password(world, trial, person, normal)
 
-        async def by_password(tx: Connection) -> str | None:
+        async def by_password(tx: Connection) -> Renewal | None:
             await proofs.record(world, tx, trial, "ok", method="password")
             now = world.clock.now()
             return await session_flow.renew(world, tx, caller, epoch=caller.epoch, proved_at=now)
 
-        async def by_code(tx: Connection, right: Finding) -> str | None:
+        async def by_code(tx: Connection, right: Finding) -> Renewal | None:
             await proofs.accept(world, tx, trial, right)
             now, amr = world.clock.now(), with_factor(right.kind)
             return await session_flow.renew(world, tx, caller, epoch=caller.epoch, amr=amr, proved_at=now)

@@ -58,6 +58,14 @@ AnySession: TypeAlias = Opened | BrowserSession
 
 
 @dataclass(frozen=True, slots=True)
+class Renewal:
+    """What a browser is given when its session lives on under a new cookie."""
+
+    cookie: str
+    device_token: str
+
+
+@dataclass(frozen=True, slots=True)
 class Tokens:
     """What a client is given. `expires_in` is in seconds."""
 
@@ -379,9 +387,10 @@ async def renew(
     epoch: int,
     amr: Sequence[str] | None = None,
     proved_at: datetime | None = None,
-) -> str | None:
+) -> Renewal | None:
     """Let the acting session live on at `epoch`, with the new `amr` and time of a full proof where there is
-    one. A browser's session gets a new cookie, which is returned: a copy of the old one opens nothing."""
+    one. A browser's session gets a new cookie, which is returned (None for any other): a copy of the old
+    one opens nothing."""
     cookie = _cookie(world) if caller.in_browser else None
     if not await session_store.renew(
         tx,
@@ -392,7 +401,7 @@ async def renew(
         cookie=crypto.sha256(cookie) if cookie else None,
     ):
         raise InvalidToken("the session ended meanwhile")
-    return cookie
+    return Renewal(cookie, device_token(world, caller.person, epoch)) if cookie else None
 
 
 def _cookie(world: World) -> str:

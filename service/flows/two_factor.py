@@ -23,7 +23,7 @@ from service.flows import enrolment, proofs
 from service.flows import sessions as session_flow
 from service.flows.enrolment import Codes, Enrolment, Started
 from service.flows.proofs import Attempt, Finding, Trial
-from service.flows.sessions import Caller
+from service.flows.sessions import Caller, Renewal
 from service.stores import accounts as account_store
 from service.stores import factors as factor_store
 from service.stores import outbox as outbox_store
@@ -35,13 +35,13 @@ from service.world import World
 
 @dataclass(frozen=True, slots=True)
 class TurnedOn:
-    """A confirmed authenticator, and with the first one the backup codes, shown once. `cookie` is the new
-    one of a browser's session."""
+    """A confirmed authenticator, and with the first one the backup codes, shown once. `renewal` is what a
+    browser's session lives on under."""
 
     authenticator: UUID
     name: str
     codes: Codes | None
-    cookie: str | None
+    renewal: Renewal | None
 
 
 async def start(world: World, origin: Origin, caller: Caller, name: str | None) -> Enrolment:
@@ -91,14 +91,14 @@ async def confirm(world: World, origin: Origin, caller: Caller, authenticator: U
         finding = enrolment.examine(world, caller.person, enrolling, code)
         codes = await enrolment.new_codes(world, spent.code_salt) if finding.right and first else None
 
-        async def turn_on(tx: Connection, right: Finding) -> str | None:
+        async def turn_on(tx: Connection, right: Finding) -> Renewal | None:
             epoch = await enrolment.turn_on(
                 world, tx, caller.person, right, codes, origin, caller.client, kept=caller.session
             )
             return await session_flow.renew(world, tx, caller, epoch=epoch, amr=with_factor("totp"))
 
-        cookie = await proofs.spend(world, trial, finding, turn_on)
-        return TurnedOn(enrolling.id, enrolling.name, codes, cookie)
+        renewal = await proofs.spend(world, trial, finding, turn_on)
+        return TurnedOn(enrolling.id, enrolling.name, codes, renewal)
 
 
 async def rename(world: World, origin: Origin, caller: Caller, authenticator: UUID, name: str) -> None:
@@ -119,15 +119,15 @@ async def rename(world: World, origin: Origin, caller: Caller, authenticator: UU
     await session_flow.acting(world, caller, act)
 
 
-async def remove(world: World, origin: Origin, caller: Caller, authenticator: UUID) -> str | None:
-    """Remove an authenticator; needs a step-up. The other sessions end; the new cookie of a browser's.
+async def remove(world: World, origin: Origin, caller: Caller, authenticator: UUID) -> Renewal | None:
+    """Remove an authenticator; needs a step-up. The other sessions end; what a browser's lives on under.
 
     Raises NotFound, and LastAuthenticator: the last one goes by turning the second factor off.
     """
     _, present = await _known(world, caller)
     session_flow.require_step_up(world, caller, enrolled=bool(present))
 
-    async def act(tx: Connection) -> str | DoorwardError | None:
+    async def act(tx: Connection) -> Renewal | DoorwardError | None:
         living = {one.id for one in await factor_store.authenticators(tx, caller.person)}
         if authenticator not in living:
             return NotFound("no such authenticator")
@@ -171,9 +171,9 @@ async def regenerate(world: World, origin: Origin, caller: Caller, *, replacing:
     return codes
 
 
-async def disable(world: World, origin: Origin, caller: Caller, password: str, code: str) -> str | None:
+async def disable(world: World, origin: Origin, caller: Caller, password: str, code: str) -> Renewal | None:
     """Turn the second factor off: every authenticator and code goes, the other sessions end, and this one
-    is of one factor. Password and code are its own proof; the new cookie of a browser's session.
+    is of one factor. Password and code are its own proof; what a browser's session lives on under.
 
     Raises TwoFactorRequiredByPolicy, NoAuthenticator, and for wrong secrets what the sign-in does.
     """
@@ -194,7 +194,7 @@ async def disable(world: World, origin: Origin, caller: Caller, password: str, c
         await proofs.require_budget(world, trial, spent.failures, spent.streak)
         finding = await proofs.examine(world, caller.person, spent.code_salt, code, kind)
 
-        async def turn_off(tx: Connection, right: Finding) -> str | None:
+        async def turn_off(tx: Connection, right: Finding) -> Renewal | None:
             await proofs.accept(world, tx, trial, right)
             await factor_store.remove(tx, caller.person, None)
             await factor_store.void_backup_codes(tx, caller.person, world.clock.now())
@@ -215,7 +215,7 @@ async def _known(world: World, caller: Caller) -> tuple[Person, Sequence[Authent
 
 async def _live_on(
     world: World, tx: Connection, caller: Caller, amr: Sequence[str] | None = None
-) -> str | None:
+) -> Renewal | None:
     """End the other sessions; this one goes on in the new epoch, a browser's under a new cookie."""
     reason = EndReason.TWO_FACTOR_CHANGED
     _, epoch = await session_flow.end_others(world, tx, caller.person, reason, kept=caller.session)

@@ -5,13 +5,13 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal, TypeAlias
 from urllib.parse import urlsplit
-from uuid import UUID
 
 from litestar import Request
 from litestar.datastructures import Cookie, State
 
 from service import crypto
 from service.errors import CsrfFailed
+from service.flows.sessions import Renewal
 from service.keyring import Kind, b64url
 from service.world import World
 
@@ -24,8 +24,17 @@ _NAME = re.compile(r"[A-Za-z0-9_-]{43}", re.ASCII)
 
 
 def held(request: Asking, what: Held) -> str | None:
-    """The value of one of our cookies, as the browser sent it."""
-    return request.cookies.get(_name(_world(request), what))
+    """The value of one of our cookies, as the browser sent it.
+
+    Names are compared byte for byte, and one that stands twice counts as none. A lenient reader (which
+    strips `\\xa0`, say) lets a neighbouring host plant a cookie under a name that only looks like ours,
+    past the rule of the `__Host-` prefix.
+    """
+    name = _name(_world(request), what).encode()
+    headers = [value for key, value in request.scope["headers"] if key == b"cookie"]
+    parts = [part.strip(b" \t").partition(b"=") for header in headers for part in header.split(b";")]
+    values = [value for key, _, value in parts if key == name]
+    return values[0].decode("latin-1") if len(values) == 1 and values[0] else None
 
 
 def give(request: Asking, what: Held, value: str, *, seconds: int | None = None) -> Cookie:
@@ -46,13 +55,33 @@ def take(request: Asking, *what: Held) -> Sequence[Cookie]:
     return [give(request, one, "", seconds=0) for one in what]
 
 
-def renewed(request: Asking, cookie: str | None) -> Sequence[Cookie]:
-    """The session's new cookie, where an act gave one."""
-    return [session_cookie(request, cookie)] if cookie else []
+def renewed(request: Asking, renewal: Renewal | None) -> Sequence[Cookie]:
+    """The cookies of a session that lives on under new ones, where an act gave some: the browser stays
+    known, since the device token of an earlier epoch is a stranger's."""
+    if renewal is None:
+        return []
+    life = _world(request).settings.tokens
+    return [
+        give(request, "session", renewal.cookie, seconds=life.cookie_absolute_seconds),
+        give(request, "device", renewal.device_token, seconds=life.device_seconds),
+    ]
 
 
-def session_cookie(request: Asking, value: str) -> Cookie:
-    return give(request, "session", value, seconds=_world(request).settings.tokens.cookie_absolute_seconds)
+def pre_auth(request: Asking) -> str:
+    """The pre-auth token of the sign-in under way in this very browser; another's is none."""
+    token, _, mac = (held(request, "sign-in") or "").partition(".")
+    name = held(request, "browser") or ""
+    genuine = _macs(_world(request), "sign_in", f"{name}\n{token}")
+    return (
+        token if any(crypto.same(one.encode(), mac.encode("latin-1", "replace")) for one in genuine) else ""
+    )
+
+
+def pre_auth_cookie(request: Asking, token: str, seconds: int) -> Cookie:
+    """The cookie of a sign-in under way, good in this browser only."""
+    name = held(request, "browser") or ""
+    mac = _macs(_world(request), "sign_in", f"{name}\n{token}")[0]
+    return give(request, "sign-in", f"{token}.{mac}", seconds=seconds)
 
 
 def browser_name(request: Asking) -> tuple[str, bool]:
@@ -63,14 +92,14 @@ def browser_name(request: Asking) -> tuple[str, bool]:
     return b64url(_world(request).entropy.token(32)), True
 
 
-def csrf_token(world: World, browser: str, session: UUID | None) -> str:
-    """What a form of ours carries: it fits this browser and this session only, and no other site can read
-    or make it. An old session's form fails, so that nothing is done in the name of whoever came after."""
-    key = world.active(Kind.TOKEN).material
-    return b64url(crypto.digest(key, "csrf", _bound(browser, session)))
+def csrf_token(world: World, browser: str, bound_to: str) -> str:
+    """What a form of ours carries: it fits this browser and what it is bound to only (a session, a sign-in
+    under way, or neither), and no other site can read or make it. The form of an earlier one fails, so
+    that nothing is done in the name of whoever came after."""
+    return _macs(world, "csrf", f"{browser}\n{bound_to}")[0]
 
 
-def require_own(request: Asking, token: str, session: UUID | None) -> None:
+def require_own(request: Asking, token: str, bound_to: str) -> None:
     """Refuse what another site may have sent (CsrfFailed): by what the browser says of its origin, where it
     says something, and always by the token."""
     world = _world(request)
@@ -79,19 +108,15 @@ def require_own(request: Asking, token: str, session: UUID | None) -> None:
     if site != "same-origin" or (origin is not None and origin not in _own_origins(world)):
         raise CsrfFailed("sent by another site")
     name = held(request, "browser")
-    bound = _bound(name or "", session)
-    keys = world.keyring.all(Kind.TOKEN) if name else []
-    if not any(
-        crypto.same(b64url(crypto.digest(key.material, "csrf", bound)).encode(), token.encode())
-        for key in keys
-    ):
-        raise CsrfFailed("the form is not this browser's, or of another session")
+    genuine = _macs(world, "csrf", f"{name}\n{bound_to}") if name else []
+    if not any(crypto.same(one.encode(), token.encode()) for one in genuine):
+        raise CsrfFailed("the form is not this browser's, or of another session or sign-in")
 
 
-def seal_notice(world: World, browser: str, notice: Mapping[str, Any]) -> str:
-    """What the next page shall say, so that only this browser's next page can say it."""
-    record = world.sealer.seal(json.dumps(notice).encode(), world.entropy.token(12), "notice", browser)
-    return b64url(record)
+def seal_notice(world: World, browser: str, path: str, notice: Mapping[str, Any]) -> str:
+    """What the page at `path` shall say next, so that only that page in this browser can say it."""
+    text = json.dumps(notice, ensure_ascii=False).encode()
+    return b64url(world.sealer.seal(text, world.entropy.token(12), "notice", browser, path))
 
 
 def open_notice(request: Asking) -> Mapping[str, Any]:
@@ -101,14 +126,18 @@ def open_notice(request: Asking) -> Mapping[str, Any]:
         return {}
     try:
         record = crypto.from_b64url(sealed)
-        notice: Mapping[str, Any] = json.loads(_world(request).sealer.open(record, "notice", name))
+        text = _world(request).sealer.open(record, "notice", name, request.scope["path"])
+        notice: Mapping[str, Any] = json.loads(text)
     except (ValueError, crypto.SealBroken):
         return {}
     return notice
 
 
-def _bound(browser: str, session: UUID | None) -> bytes:
-    return f"{browser}\n{session or ''}".encode()
+def _macs(world: World, purpose: str, text: str) -> Sequence[str]:
+    """The HMAC of a text under each living key, the active one's first."""
+    active = world.active(Kind.TOKEN)
+    keys = [active, *(key for key in world.keyring.all(Kind.TOKEN) if key is not active)]
+    return [b64url(crypto.digest(key.material, purpose, text.encode())) for key in keys]
 
 
 def _own_origins(world: World) -> Sequence[str]:

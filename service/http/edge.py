@@ -1,7 +1,9 @@
 """The outermost layer: a request's id, the headers every answer carries, and one log line for it."""
 
 import asyncio
+import json
 import re
+from traceback import format_tb
 from typing import Any
 
 import structlog
@@ -10,7 +12,7 @@ from litestar.types import ASGIApp, Message, Receive, Scope, Send
 from structlog.contextvars import bound_contextvars
 
 from service.clock import monotonic
-from service.errors import InvalidRequest, RequestTimeout
+from service.errors import InternalError, InvalidRequest, RequestTimeout
 from service.world import World
 
 #: How long a body may take to arrive, seconds: whoever sends slowly holds a connection and its memory.
@@ -45,14 +47,15 @@ class Edge:
         # A dictionary of the request's own: the server shares the lifespan's state among requests.
         state: dict[str, Any] = {**(scope.get("state") or {}), "request_id": request_id}
         scope["state"] = state
-        began, status, method = monotonic(), 500, str(scope.get("method"))[:10]
+        began, status, method, begun = monotonic(), 500, str(scope.get("method"))[:10], False
         if method == "HEAD":
             # What there is to GET can be asked for its head alone (RFC 9110 §9.3.2).
             scope["method"] = HttpMethod.GET
 
         async def stamped(message: Message) -> None:
-            nonlocal status
+            nonlocal status, begun
             if message["type"] == "http.response.start":
+                begun = True
                 status = message["status"]
                 headers = [_with_head(*header) for header in message.get("headers", [])]
                 headers += [(b"x-request-id", request_id.encode()), *self._always]
@@ -67,6 +70,12 @@ class Edge:
         with bound_contextvars(request_id=request_id):
             try:
                 await self._app(scope, _in_time(receive), stamped)
+            except Exception as fault:
+                # A handler of exceptions failed itself. Whatever it was, the answer is ours and in our form.
+                _log.error("fault", kind=type(fault).__name__, trace=format_tb(fault.__traceback__)[-6:])
+                if begun:
+                    raise
+                await _plain_fault(request_id, stamped)
             finally:
                 # The route's pattern, not the path: a path may hold what a client put there.
                 _log.info(
@@ -83,6 +92,14 @@ class Edge:
         if len(given) == 1 and _REQUEST_ID.fullmatch(given[0]):
             return given[0].decode()
         return self._entropy.token(12).hex()
+
+
+async def _plain_fault(request_id: str, send: Send) -> None:
+    """The last resort: a 500 without anything that could fail again."""
+    body = {"code": InternalError.code, "status": 500, "title": InternalError.title, "request_id": request_id}
+    headers = [(b"content-type", b"application/problem+json")]
+    await send({"type": "http.response.start", "status": 500, "headers": headers})
+    await send({"type": "http.response.body", "body": json.dumps(body).encode(), "more_body": False})
 
 
 def _with_head(name: bytes, value: bytes) -> tuple[bytes, bytes]:

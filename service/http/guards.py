@@ -64,7 +64,9 @@ def _place_of(request: Asking) -> str | None:
         return None
     if not any(peer in network for network in _networks(tuple(settings.trusted_proxies))):
         return None
-    text = request.headers.get(settings.place_header, "")
+    # Where it stands twice, one of them was written by the client.
+    told = request.headers.getall(settings.place_header, [])
+    text = told[0] if len(told) == 1 else ""
     return "".join(char for char in text if char.isprintable())[:100] or None
 
 
@@ -112,7 +114,7 @@ async def caller_of(request: Asking, scope: str) -> Caller:
     if cookie is not None and not values:
         caller = await session_flow.browser(world_of(request), origin_of(request), cookie)
         if request.method not in ("GET", "HEAD"):
-            browser.require_own(request, request.headers.get("x-csrf-token", ""), caller.session)
+            browser.require_own(request, request.headers.get("x-csrf-token", ""), str(caller.session))
     else:
         match = _BEARER.fullmatch(values[0]) if len(values) == 1 else None
         if match is None:

@@ -42,9 +42,9 @@ _log = structlog.get_logger()
 _HERE = Path(__file__).parent
 _STYLE = (_HERE / "static" / "doorward.css").read_bytes()
 _STYLE_VERSION = hashlib.sha256(_STYLE).hexdigest()[:12]
-#: Where a person may be sent after a sign-in or a proof: our own pages, by their form. Anything else would
-#: lend our name to whoever made the link.
-_OWN_PAGE = re.compile(r"/account(?:/[a-z-]+){0,3}(?:#[a-z-]+)?", re.ASCII)
+#: Where a person may be sent after a sign-in or a proof: our own pages. Anything else would lend our name
+#: to whoever made the link.
+_OWN_PAGE = re.compile(r"/account(?:/two-factor/(?:enable|backup-codes|disable))?(?:#[a-z-]+)?", re.ASCII)
 HOME = "/account"
 _WHY = {
     EndReason.SIGNED_OUT: "signed out",
@@ -108,11 +108,12 @@ def page(
     template: str,
     *,
     caller: Caller | None = None,
+    bound_to: str = "",
     status: int = 200,
     cookies: Sequence[Cookie] = (),
     **facts: Any,
 ) -> Response[str]:
-    """Render a template for this browser. Its forms are bound to the caller's session, or to none."""
+    """Render a template for this browser. Its forms are bound to the caller's session, or to `bound_to`."""
     world = world_of(request)
     notice = _Notice(browser.open_notice(request))
     name, new = browser.browser_name(request)
@@ -122,15 +123,18 @@ def page(
         | facts,
         # Made when a form asks for it: a page that only says what is wrong must not need a key.
         csrf_field=lambda: Markup('<input type="hidden" name="csrf_token" value="{}">').format(
-            browser.csrf_token(world, name, caller.session if caller else None)
+            browser.csrf_token(world, name, str(caller.session) if caller else bound_to)
         ),
     )
     given = [*cookies]
     if new:
         given.append(browser.give(request, "browser", name))
-    if browser.held(request, "notice") is not None:
+    if notice:
         given += browser.take(request, "notice")
-    headers = {"Content-Security-Policy": _policy(nonce)}
+    headers = {"Content-Security-Policy": _policy(nonce), "Cross-Origin-Resource-Policy": "same-origin"}
+    if caller:
+        # Not before: a portal that opened its sign-in in a popup has to hear from it (contract §6).
+        headers["Cross-Origin-Opener-Policy"] = "same-origin"
     if notice.code == RateLimited.code:
         # Told where a machine looks for it as well.
         status, headers["Retry-After"] = RateLimited.status, str(notice.retry_after or 1)
@@ -146,7 +150,9 @@ def go(
         name, new = browser.browser_name(request)
         if new:
             given.append(browser.give(request, "browser", name))
-        sealed = browser.seal_notice(world_of(request), name, notice)
+        sealed = browser.seal_notice(
+            world_of(request), name, path.partition("?")[0].partition("#")[0], notice
+        )
         given.append(browser.give(request, "notice", sealed, seconds=60))
     return Response("", media_type="text/html", status_code=303, headers={"Location": path}, cookies=given)
 
@@ -197,7 +203,7 @@ def _policy(nonce: str) -> str:
 # A form in
 
 
-async def form_of(request: Asking, caller: Caller | None = None) -> Mapping[str, str]:
+async def form_of(request: Asking, caller: Caller | None = None, bound_to: str = "") -> Mapping[str, str]:
     """The fields of one of our own forms. Raises CsrfFailed for whatever may come from elsewhere, and
     InvalidRequest for a body that two readers could understand differently."""
     kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
@@ -210,7 +216,7 @@ async def form_of(request: Asking, caller: Caller | None = None) -> Mapping[str,
     except ValueError:
         raise InvalidRequest("not a form in UTF-8") from None
     fields = dict(pairs)
-    browser.require_own(request, fields.pop("csrf_token", ""), caller.session if caller else None)
+    browser.require_own(request, fields.pop("csrf_token", ""), str(caller.session) if caller else bound_to)
     if len(fields) + 1 < len(pairs) or any("\0" in value for _, value in pairs):
         raise InvalidRequest("a field stands twice, or holds NUL")
     return fields
@@ -231,14 +237,15 @@ def refused(request: Asking, error: Exception) -> Response[Any]:
     """The handler of every exception on a page: to the sign-in, to a fresh proof, or a page that says so."""
     fault = fault_of(error)
     request.scope["state"]["outcome"] = {"code": fault.code, "reason": fault.private}
-    here = _here(request)
     if isinstance(fault, InvalidToken):
+        # A cookie that no session has may be the one from before a renewal, whose answer is on its way: only
+        # that of a session that ended is taken away.
         reason = fault.public.get("reason")
         notice = {"code": "session_ended", "reason": reason} if reason else None
-        stale = browser.take(request, "session") if browser.held(request, "session") else ()
-        return go(request, carrying("/sign-in", here), notice, cookies=stale)
+        ended = browser.take(request, "session") if reason else ()
+        return go(request, carrying("/sign-in", _here(request)), notice, cookies=ended)
     if isinstance(fault, ReauthenticationRequired):
-        return go(request, carrying("/account/reauthentication", here))
+        return go(request, carrying("/account/reauthentication", _here(request)))
     return error_page(request, fault)
 
 
@@ -264,8 +271,18 @@ def _here(request: Asking) -> str:
     """The page a person wanted, or came from with a form."""
     path = request.scope["path"]
     if request.method != "GET":
-        path = urlsplit(request.headers.get("referer", "")).path
-    return path if _OWN_PAGE.fullmatch(path) and path != "/account/reauthentication" else HOME
+        try:
+            path = urlsplit(request.headers.get("referer", "")).path
+        except ValueError:
+            path = HOME
+    return path if _OWN_PAGE.fullmatch(path) else HOME
+
+
+def is_of_pages(request: Asking) -> bool:
+    """Whether whoever asks for what is not there wants to read a page about it."""
+    path, accepted = request.scope["path"], request.headers.get("accept", "")
+    is_api = path.startswith(("/v1", "/oauth2", "/.well-known", "/openapi"))
+    return not is_api and "text/html" in accepted
 
 
 # Beside the journeys

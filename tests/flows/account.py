@@ -240,7 +240,7 @@ class Browser:
 
     async def csrf(self) -> str:
         seen = await session_flow.browser(self.house.world, origin(self.person), self.cookie)
-        return csrf_token(self.house.world, self.name, seen.session)
+        return csrf_token(self.house.world, self.name, str(seen.session))
 
     @staticmethod
     def newest(answer: httpx.Response) -> str | None:

@@ -272,3 +272,155 @@ async def test_a_sign_in_leads_to_our_own_pages_only(house: House, target: str) 
         headers=OWN,
     )
     assert (answer.status_code, answer.headers["location"]) == (303, "/account")
+
+
+@pytest.mark.case("K-64")
+@pytest.mark.parametrize("name", ["session", "browser", "sign-in", "device", "notice"])
+async def test_a_cookie_that_only_looks_like_ours_is_none(house: House, name: str) -> None:
+    """A neighbouring host plants what a lenient reader takes for our name: past the `__Host-` rule."""
+    ada, eve = await house.a_person(), await house.a_person()
+    mine, hers = Visitor(ada), Visitor(eve)
+    await mine.sign_in()
+    await hers.sign_in()
+    stem = "doorward-dev" if name == "session" else f"doorward-dev-{name}"
+    own = "; ".join(f"{key}={value}" for key, value in mine.cookies.items())
+    planted = hers.cookies.get(stem, "planted")
+    plain = (await mine.client.get("/account")).text
+    for forged in (
+        f"\xa0{stem}={planted}",
+        f"{stem}\xa0={planted}",
+        f"\x0b{stem}={planted}",
+        f"{stem.upper()}={planted}",
+    ):
+        for header in (f"{own}; {forged}", f"{forged}; {own}"):
+            async with type(mine.client)(transport=mine.client._transport, base_url=ORIGIN) as bare:
+                answer = await bare.get("/account", headers={b"cookie": header.encode("latin-1")})
+            assert eve.email not in answer.text
+            assert ada.email in answer.text
+            assert ada.email in plain
+
+
+@pytest.mark.case("K-64")
+async def test_of_two_sessions_in_one_header_neither_counts(house: House) -> None:
+    ada, eve = Visitor(await house.a_person()), Visitor(await house.a_person())
+    await ada.sign_in()
+    await eve.sign_in()
+    header = f"doorward-dev={ada.cookies['doorward-dev']}; doorward-dev={eve.cookies['doorward-dev']}"
+    async with type(ada.client)(transport=ada.client._transport, base_url=ORIGIN) as bare:
+        answer = await bare.get("/account", headers={"cookie": header})
+    assert (answer.status_code, answer.headers["location"]) == (303, "/sign-in")
+
+
+@pytest.mark.case("K-64")
+async def test_a_step_of_one_sign_in_acts_on_no_other_in_the_same_browser(house: House) -> None:
+    ada, bob = await house.a_person().with_totp(), await house.a_person().with_totp()
+    visitor = Visitor(ada)
+    first = await visitor.fill(
+        await visitor.get("/sign-in"), "/sign-in", username=ada.email, password=ada.password
+    )
+    assert ada.email in first.text
+    second = await visitor.fill(
+        await visitor.get("/sign-in"), "/sign-in", username=bob.email, password=bob.password
+    )
+    assert bob.email in second.text
+    late = await visitor.post(first.form("/sign-in/second-factor"), follow=False, code=bob.code())
+    assert late.answer.status_code == 403
+    assert await house.value("SELECT count(*) FROM session") == 0
+    assert await house.value("SELECT sum(attempts) FROM pre_auth") == 0
+    page = await visitor.fill(second, "/sign-in/second-factor", code=bob.code())
+    assert page.path == "/account"
+
+
+async def test_a_sign_in_under_way_goes_on_in_its_own_browser_only(house: House) -> None:
+    ada = await house.a_person().with_totp()
+    visitor, thief = Visitor(ada), Visitor(ada)
+    await visitor.fill(await visitor.get("/sign-in"), "/sign-in", username=ada.email, password=ada.password)
+    await thief.get("/sign-in")
+    thief.client.cookies.set("doorward-dev-sign-in", visitor.cookies["doorward-dev-sign-in"])
+    assert (await thief.get("/sign-in/second-factor")).path == "/sign-in"
+    assert (await visitor.get("/sign-in/second-factor")).path == "/sign-in/second-factor"
+
+
+@pytest.mark.parametrize(
+    "referer", ["http://[::1", "http://x:port/", "\xff", "//", "/account/reauthentication"]
+)
+async def test_no_referer_is_a_fault_of_ours(house: House, referer: str) -> None:
+    visitor = Visitor(await house.a_person())
+    answer = await visitor.client.post("/sign-out", headers={b"referer": referer.encode("latin-1")})
+    assert (answer.status_code, answer.headers["location"]) == (303, "/sign-in")
+    page = await visitor.sign_in()
+    assert page.path == "/account"
+    answer = await visitor.client.post("/sign-out", headers={b"referer": referer.encode("latin-1")})
+    assert answer.status_code == 403
+    assert answer.headers["x-request-id"]
+
+
+async def test_the_cookie_from_before_a_proof_does_not_take_the_new_one_away(house: House) -> None:
+    ada = await house.a_person()
+    visitor = Visitor(ada)
+    await visitor.sign_in()
+    old = visitor.cookies["doorward-dev"]
+    page = await visitor.get("/account/reauthentication")
+    await visitor.fill(page, "/account/reauthentication", password=ada.password)
+    async with type(visitor.client)(transport=visitor.client._transport, base_url=ORIGIN) as late:
+        answer = await late.get("/account", headers={"cookie": f"doorward-dev={old}"})
+    assert answer.status_code == 303
+    assert not [one for one in answer.headers.get_list("set-cookie") if one.startswith("doorward-dev=")]
+    assert (await visitor.get("/account")).path == "/account"
+
+
+async def test_what_is_not_there_is_a_page_to_whoever_reads_pages(house: House) -> None:
+    visitor = Visitor(await house.a_person())
+    reading = {"accept": "text/html,application/xhtml+xml"}
+    for path in ("/account/nothing", "/nowhere", "/sign-in/nothing"):
+        answer = await visitor.client.get(path, headers=reading)
+        assert (answer.status_code, answer.headers["content-type"]) == (404, "text/html; charset=utf-8")
+        assert answer.headers["x-request-id"] in answer.text
+    for path in ("/v1/nowhere", "/oauth2/nowhere"):
+        answer = await visitor.client.get(path, headers=reading)
+        assert answer.headers["content-type"] == "application/problem+json"
+    for path, page in (
+        ("/account/two-factor/enable/confirm", "/account/two-factor/enable"),
+        ("/sign-in/enrolment/confirm", "/sign-in/enrolment"),
+        ("/sign-out", "/account"),
+    ):
+        answer = await visitor.client.get(path, headers=reading)
+        assert (answer.status_code, answer.headers["location"]) == (303, page)
+
+
+async def test_a_notice_is_said_by_the_page_it_is_for(house: House) -> None:
+    ada = await house.a_person()
+    visitor = Visitor(ada)
+    page = await visitor.sign_in()
+    refused = await visitor.post(
+        page.form("/account/password"), follow=False, current_password="wrong one", new_password="x" * 12
+    )
+    assert refused.answer.headers["location"] == "/account#password"
+    assert "incorrect" not in (await visitor.get("/account/reauthentication")).text
+    assert "incorrect" in (await visitor.get("/account")).text
+    assert "incorrect" not in (await visitor.get("/account")).text
+
+
+async def test_the_longest_thing_typed_fits_into_the_cookie_that_carries_it(house: House) -> None:
+    visitor = Visitor(await house.a_person())
+    page = await visitor.fill(
+        await visitor.get("/sign-in"), "/sign-in", username="😀" * 300, password="test-value"
+    )
+    assert page.path == "/sign-in"
+    assert 'role="alert"' in page.answer.text
+
+
+async def test_a_browser_stays_known_through_its_own_changes(house: House) -> None:
+    ada = await house.a_person()
+    visitor = Visitor(ada)
+    page = await visitor.sign_in()
+    before = visitor.cookies["doorward-dev-device"]
+    await visitor.fill(
+        page, "/account/password", current_password=ada.password, new_password="another long one"
+    )
+    ada.password = "another long one"
+    assert visitor.cookies["doorward-dev-device"] != before
+    await visitor.fill(await visitor.get("/account"), "/sign-out")
+    await house.rows("UPDATE person SET must_change_password = true WHERE id = $1", ada.id)
+    await visitor.sign_in()
+    assert await house.value("SELECT known FROM pre_auth WHERE person_id = $1", ada.id) is True

@@ -70,7 +70,7 @@ async def confirm(
         authenticator=bodies.Authenticator(id=turned_on.authenticator, name=turned_on.name),
         backup_codes=bodies.BackupCodes.of(turned_on.codes) if turned_on.codes else None,
     )
-    return Response(body, cookies=renewed(request, turned_on.cookie))
+    return Response(body, cookies=renewed(request, turned_on.renewal))
 
 
 @patch(

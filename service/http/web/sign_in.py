@@ -8,15 +8,15 @@ from litestar import Response, Router, get, post
 from litestar.datastructures import Cookie
 
 from service.domain.sign_in import PAGES, Pending, Step
-from service.errors import DoorwardError, InvalidPreAuthToken, InvalidToken
+from service.errors import DoorwardError, InvalidPreAuthToken, InvalidToken, Unavailable
 from service.flows import me as me_flow
 from service.flows import sign_in as flow
-from service.flows.sessions import BrowserSession
+from service.flows.sessions import BrowserSession, Renewal
 from service.flows.sign_in import Complete, Outcome
 from service.http import browser
 from service.http.browser import Asking
 from service.http.guards import MAX_BODY, Admission, origin_of, world_of
-from service.http.pages import back, carried, carrying, form_of, go, page, refused, return_to, signed_in
+from service.http.pages import HOME, back, carried, carrying, form_of, go, page, refused, return_to, signed_in
 from service.http.web.fields import code_typed, id_of, name_typed
 
 #: The page of each step.
@@ -52,7 +52,9 @@ async def password(request: Asking) -> Response[str]:
             browser.held(request, "device"),
         )
     except DoorwardError as fault:
-        return back(request, carrying("/sign-in", target), fault, username=email[:320])
+        # In bytes, as the cookie that carries it is measured.
+        typed = email.encode()[:320].decode(errors="ignore")
+        return back(request, carrying("/sign-in", target), fault, username=typed)
     return await _go_on(request, outcome, target)
 
 
@@ -77,13 +79,13 @@ async def backup_code(request: Asking) -> Response[str]:
 
 
 async def _second_factor(request: Asking, path: str, *, backup: bool) -> Response[str]:
-    fields, target = await form_of(request), return_to(request)
+    fields, target = await _step_form(request), return_to(request)
     code = fields.get("code", "")
     try:
         outcome = await flow.second_factor(
             world_of(request),
             origin_of(request),
-            _pre_auth(request),
+            browser.pre_auth(request),
             code if backup else code_typed(code),
             "backup_code" if backup else None,
             PAGES,
@@ -98,17 +100,19 @@ async def enrolment_form(request: Asking) -> Response[Any]:
     """Forced enrolment: what it is for, or the QR code once it has begun."""
 
     async def begun() -> Mapping[str, Any]:
-        return {"pending": await flow.pending_enrolment(world_of(request), _pre_auth(request), PAGES)}
+        return {"pending": await flow.pending_enrolment(world_of(request), browser.pre_auth(request), PAGES)}
 
     return await _step(request, Step.ENROLMENT, "enrolment.html", begun)
 
 
 @post("/enrolment")
 async def start_enrolment(request: Asking) -> Response[str]:
-    fields, target = await form_of(request), return_to(request)
+    fields, target = await _step_form(request), return_to(request)
     try:
         name = name_typed(fields)
-        await flow.start_enrolment(world_of(request), origin_of(request), _pre_auth(request), name, PAGES)
+        await flow.start_enrolment(
+            world_of(request), origin_of(request), browser.pre_auth(request), name, PAGES
+        )
     except DoorwardError as fault:
         return _again(request, "/sign-in/enrolment", fault, target)
     return go(request, carrying("/sign-in/enrolment", target))
@@ -117,22 +121,20 @@ async def start_enrolment(request: Asking) -> Response[str]:
 @post("/enrolment/confirm", status_code=200)
 async def confirm_enrolment(request: Asking) -> Response[Any]:
     """The first right code: the session, and the codes in this very answer, since they are shown once."""
-    fields, target = await form_of(request), return_to(request)
+    fields, target = await _step_form(request), return_to(request)
     try:
-        pending = await flow.owed(world_of(request), _pre_auth(request), PAGES)
+        pending = await flow.owed(world_of(request), browser.pre_auth(request), PAGES)
         outcome = await flow.confirm_enrolment(
             world_of(request),
             origin_of(request),
-            _pre_auth(request),
+            browser.pre_auth(request),
             id_of(fields),
             code_typed(fields.get("code", "")),
             PAGES,
         )
-    except InvalidPreAuthToken as fault:
-        if browser.held(request, "session"):
-            return go(request, target, {"code": "codes_already_shown"})
-        return _again(request, "/sign-in/enrolment", fault, target)
     except DoorwardError as fault:
+        if isinstance(fault, InvalidPreAuthToken) and await _is_confirmed(request, fields):
+            return go(request, target, {"code": "codes_already_shown"})
         return _again(request, "/sign-in/enrolment", fault, target)
     onward, cookies = await _onward(request, outcome, target)
     facts: dict[str, Any] = {
@@ -151,10 +153,14 @@ async def owed_password_form(request: Asking) -> Response[Any]:
 
 @post("/password")
 async def owed_password(request: Asking) -> Response[str]:
-    fields, target = await form_of(request), return_to(request)
+    fields, target = await _step_form(request), return_to(request)
     try:
         outcome = await flow.change_password(
-            world_of(request), origin_of(request), _pre_auth(request), fields.get("new_password", ""), PAGES
+            world_of(request),
+            origin_of(request),
+            browser.pre_auth(request),
+            fields.get("new_password", ""),
+            PAGES,
         )
     except DoorwardError as fault:
         return _again(request, "/sign-in/password", fault, target)
@@ -169,13 +175,21 @@ async def owed_verification_form(request: Asking) -> Response[Any]:
 @post("/email-verification")
 async def owed_verification(request: Asking) -> Response[str]:
     target = return_to(request)
-    await form_of(request)
+    await _step_form(request)
     try:
-        outcome = await flow.verify_email(world_of(request), origin_of(request), _pre_auth(request), PAGES)
+        outcome = await flow.verify_email(
+            world_of(request), origin_of(request), browser.pre_auth(request), PAGES
+        )
     except DoorwardError as fault:
         return _again(request, "/sign-in/email-verification", fault, target)
     still_owed = not isinstance(outcome, Complete) and outcome.step is Step.EMAIL_VERIFICATION
     return await _go_on(request, outcome, target, {"code": "letter_sent"} if still_owed else None)
+
+
+@get("/sign-out")
+async def sign_out_address(request: Asking) -> Response[str]:
+    """A link ends nothing: the account page has the button."""
+    return go(request, HOME)
 
 
 @post("/sign-out")
@@ -192,19 +206,35 @@ async def _step(request: Asking, step: Step, template: str, more: Any = None) ->
     """The page of a step, for a sign-in that owes it; another step's sign-in is sent to its own page."""
     target = return_to(request)
     try:
-        pending: Pending = await flow.owed(world_of(request), _pre_auth(request), PAGES)
+        pending: Pending = await flow.owed(world_of(request), browser.pre_auth(request), PAGES)
         if pending.step is not step:
             return go(request, carrying(_PAGES[pending.step], target))
         facts = await more() if more else {}
     except InvalidPreAuthToken as fault:
         return _again(request, "", fault, target)
-    return page(request, template, email=pending.standing.email, carried=carried(target), **facts)
+    bound_to = browser.pre_auth(request)
+    facts |= {"email": pending.standing.email, "carried": carried(target)}
+    return page(request, template, bound_to=bound_to, **facts)
+
+
+async def _step_form(request: Asking) -> Mapping[str, str]:
+    """The form of a step, bound to the sign-in under way: that of another tab's earlier sign-in must not
+    act on whoever is signing in now."""
+    return await form_of(request, bound_to=browser.pre_auth(request))
+
+
+async def _is_confirmed(request: Asking, fields: Mapping[str, str]) -> bool:
+    """Whether the set-up of a form that is sent again was done, by whoever this browser is signed in as."""
+    with suppress(DoorwardError):
+        known = await me_flow.overview(world_of(request), await signed_in(request))
+        return id_of(fields) in {one.id for one in known.authenticators}
+    return False
 
 
 def _again(request: Asking, path: str, fault: DoorwardError, target: str) -> Response[str]:
     """Back to the form; with a dead sign-in, to its beginning."""
     if isinstance(fault, InvalidPreAuthToken):
-        return back(request, carrying("/sign-in", target), fault, cookies=browser.take(request, "sign-in"))
+        return back(request, carrying("/sign-in", target), fault)
     return back(request, carrying(path, target), fault)
 
 
@@ -221,28 +251,26 @@ async def _go_on(
 
 async def _onward(request: Asking, outcome: Outcome, target: str) -> tuple[str, Sequence[Cookie]]:
     if not isinstance(outcome, Complete):
-        token = browser.give(request, "sign-in", outcome.pre_auth_token, seconds=outcome.expires_in)
+        token = browser.pre_auth_cookie(request, outcome.pre_auth_token, outcome.expires_in)
         return carrying(_PAGES[outcome.step], target), [token]
     assert isinstance(outcome.opened, BrowserSession)  # the pages open no other
     await _leave_earlier(request)
-    days = world_of(request).settings.tokens.device_seconds
-    return target, [
-        browser.session_cookie(request, outcome.opened.cookie),
-        browser.give(request, "device", outcome.device_token, seconds=days),
-        *browser.take(request, "sign-in"),
-    ]
+    # The spent token's cookie stays for its minutes: a form that is sent again is then known for what it is.
+    return target, browser.renewed(request, Renewal(outcome.opened.cookie, outcome.device_token))
 
 
 async def _leave_earlier(request: Asking) -> None:
     """End the session that this browser had: its cookie is about to be replaced, and a session that nobody
-    can reach any more would stay open until it is idle."""
-    with suppress(InvalidToken):
+    can reach any more would stay open until it is idle. It must not cost the new one."""
+    with suppress(InvalidToken, Unavailable):
         earlier = await signed_in(request)
         await me_flow.end_session(world_of(request), origin_of(request), earlier, earlier.session)
 
 
-def _pre_auth(request: Asking) -> str:
-    return browser.held(request, "sign-in") or ""
+@get("/enrolment/confirm")
+async def confirmed(request: Asking) -> Response[str]:
+    """Somebody went to the address of the codes: they are not kept anywhere."""
+    return go(request, "/sign-in/enrolment")
 
 
 router = Router(
@@ -260,12 +288,14 @@ router = Router(
                 enrolment_form,
                 start_enrolment,
                 confirm_enrolment,
+                confirmed,
                 owed_password_form,
                 owed_password,
                 owed_verification_form,
                 owed_verification,
             ],
         ),
+        sign_out_address,
         sign_out,
     ],
     include_in_schema=False,

@@ -1,15 +1,20 @@
 """`/account/two-factor`: turn it on, name and remove authenticators, new backup codes, turn it off."""
 
+from collections.abc import Sequence
 from typing import Any
 from uuid import UUID
 
 from litestar import Response, Router, get, post
+from litestar.datastructures import Cookie
 from litestar.params import FromPath
 
 from service.errors import BackupCodesReplaced, DoorwardError, EnrolmentReplaced
 from service.flows import me as me_flow
 from service.flows import sessions as session_flow
 from service.flows import two_factor as flow
+from service.flows.enrolment import Codes
+from service.flows.me import Overview
+from service.flows.sessions import Caller
 from service.http import browser
 from service.http.browser import Asking
 from service.http.guards import MAX_BODY, origin_of, world_of
@@ -56,28 +61,28 @@ async def confirm(request: Asking) -> Response[Any]:
     are shown once. A reload finds the set-up confirmed and says so."""
     caller, world = await signed_in(request), world_of(request)
     fields = await form_of(request, caller)
+    # Read before the act: once the codes are made, nothing may keep them from being shown.
+    known = await me_flow.overview(world, caller)
     try:
         turned_on = await flow.confirm(
             world, origin_of(request), caller, id_of(fields), code_typed(fields.get("code", ""))
         )
     except EnrolmentReplaced as fault:
-        known = await me_flow.overview(world, caller)
         if id_of(fields) in {one.id for one in known.authenticators}:
             return go(request, _SECTION, {"code": "codes_already_shown"})
         return back(request, _ENABLE, fault)
     except DoorwardError as fault:
         return back(request, _ENABLE, fault)
-    cookies = browser.renewed(request, turned_on.cookie)
+    cookies = browser.renewed(request, turned_on.renewal)
     if turned_on.codes is None:
         return go(request, _SECTION, {"code": "authenticator_added"}, cookies=cookies)
-    person = (await me_flow.overview(world, caller)).person
-    facts: dict[str, Any] = {
-        "person": person,
-        "email": person.email,
-        "codes": turned_on.codes,
-        "onward": _SECTION,
-    }
-    return page(request, "codes.html", caller=caller, cookies=cookies, replaced=False, **facts)
+    return _shown(request, caller, known, turned_on.codes, cookies=cookies, replaced=False)
+
+
+@get("/enable/confirm")
+async def confirmed(request: Asking) -> Response[str]:
+    """Somebody went to the address of the codes: they are not kept anywhere."""
+    return go(request, _ENABLE)
 
 
 @post("/authenticators/{authenticator_id:uuid}/rename")
@@ -120,15 +125,14 @@ async def regenerate(request: Asking) -> Response[Any]:
     no other set and says that the codes were shown."""
     caller, world = await signed_in(request), world_of(request)
     fields = await form_of(request, caller)
+    known = await me_flow.overview(world, caller)
     try:
         codes = await flow.regenerate(world, origin_of(request), caller, replacing=id_of(fields, "set"))
     except BackupCodesReplaced as fault:
         return back(request, _SECTION, fault)
     except DoorwardError as fault:
         return back(request, "/account/two-factor/backup-codes", fault)
-    person = (await me_flow.overview(world, caller)).person
-    facts: dict[str, Any] = {"person": person, "email": person.email, "codes": codes, "onward": _SECTION}
-    return page(request, "codes.html", caller=caller, replaced=True, **facts)
+    return _shown(request, caller, known, codes, replaced=True)
 
 
 @get("/disable")
@@ -157,12 +161,35 @@ async def disable(request: Asking) -> Response[str]:
     return go(request, _SECTION, {"code": "two_factor_off"}, cookies=browser.renewed(request, cookie))
 
 
+def _shown(
+    request: Asking,
+    caller: Caller,
+    known: Overview,
+    codes: Codes,
+    *,
+    replaced: bool,
+    cookies: Sequence[Cookie] = (),
+) -> Response[str]:
+    return page(
+        request,
+        "codes.html",
+        caller=caller,
+        cookies=cookies,
+        person=known.person,
+        email=known.person.email,
+        codes=codes,
+        replaced=replaced,
+        onward=_SECTION,
+    )
+
+
 router = Router(
     "/account/two-factor",
     route_handlers=[
         enable_form,
         start,
         confirm,
+        confirmed,
         rename,
         remove,
         backup_codes_form,
