@@ -155,7 +155,7 @@ class InsufficientScope(Forbidden):
 class ReauthenticationRequired(Forbidden):
     code = "reauthentication_required"
     title = "Prove again that it is you"
-    detail = "This needs a proof of this session at most five minutes old: POST /v1/reauthentication."
+    detail = "This needs a fresh proof of this session: POST /v1/reauthentication."
 
 
 class CsrfFailed(Forbidden):

@@ -13,6 +13,7 @@ import click
 
 from service import embedded, settings
 from service.crypto import SealBroken
+from service.domain.accounts import is_line
 from service.errors import ConfigError, DoorwardError
 from service.settings import Settings
 from service.world import World, make_world, require_keys
@@ -104,6 +105,6 @@ class Printable(click.types.StringParamType):
 
     def convert(self, value: str, param: click.Parameter | None, ctx: click.Context | None) -> str:
         text = super().convert(value, param, ctx)
-        if not text.isprintable():
+        if not is_line(text):
             self.fail("must be printable text in UTF-8", param, ctx)
         return text

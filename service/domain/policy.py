@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from math import ceil
+from typing import Literal
 
 #: Password failures without a wait, the longest wait (s), and when failures are forgotten.
 FREE_PASSWORD_FAILURES = 5
@@ -56,6 +57,11 @@ class Budget:
         return max(
             0, min(limit - sum(at + window > now for at in failures) for limit, window in self.windows)
         )
+
+
+def requires_two_factors(required: Literal["off", "all"]) -> bool:
+    """Whether the policy asks a second factor of somebody."""
+    return required == "all"
 
 
 def attempts_left(token_attempts: int, token_limit: int, person_left: int) -> int:

@@ -8,6 +8,8 @@ from enum import StrEnum
 from typing import Literal
 from uuid import UUID
 
+#: What the built-in clients are granted.
+FIRST_PARTY_SCOPE = "openid profile email account admin"
 PRE_AUTH, REFRESH, DEVICE, BROWSER = "dwp_", "dwr_", "dwd_", "dws_"
 
 
@@ -135,10 +137,10 @@ def judge(presented: int, current: int, rotated_at: Sequence[datetime], now: dat
 
 
 def expired(idle_at: datetime, absolute_at: datetime, now: datetime) -> EndReason | None:
-    """Which of its two lives a family has outlived."""
-    if absolute_at <= now:
-        return EndReason.ABSOLUTE
-    return EndReason.IDLE if idle_at <= now else None
+    """Which of its two lives ended a session or family: the one that ended first, whenever one asks."""
+    if min(idle_at, absolute_at) > now:
+        return None
+    return EndReason.IDLE if idle_at < absolute_at else EndReason.ABSOLUTE
 
 
 def acr(amr: Sequence[str]) -> Literal["urn:doorward:acr:1fa", "urn:doorward:acr:2fa"]:
@@ -154,10 +156,6 @@ def method(amr: Sequence[str]) -> Literal["password", "totp", "backup_code"]:
 
 
 def narrowed(granted: str, roles: Sequence[str], amr: Sequence[str]) -> str:
-    """A scope as it was granted, without what the person or the session may not do any more."""
+    """A scope as it was granted to a client, without what the person or the session may not do now: `admin`
+    needs a role and both factors, both read live."""
     return granted if roles and "mfa" in amr else " ".join(one for one in granted.split() if one != "admin")
-
-
-def scope(roles: Sequence[str], amr: Sequence[str]) -> str:
-    """What the built-in frontend's tokens may do. `admin` is asked again of the role, live."""
-    return "openid profile email account" + (" admin" if roles and "mfa" in amr else "")

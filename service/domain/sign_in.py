@@ -8,7 +8,7 @@ from enum import StrEnum
 from typing import Literal, TypeAlias
 from uuid import UUID
 
-from service.domain import backup_codes
+from service.domain import backup_codes, policy
 
 #: The built-in clients: the first-party frontend of the JSON API, and our own pages.
 FRONTEND, PAGES = "doorward", "pages"
@@ -83,7 +83,7 @@ def next_step(standing: Standing, required: Literal["off", "all"]) -> Step:
         return Step.EMAIL_VERIFICATION
     if standing.must_change_password:
         return Step.PASSWORD_CHANGE
-    if required == "all" and not standing.enrolled:
+    if policy.requires_two_factors(required) and not standing.enrolled:
         return Step.ENROLMENT
     return Step.COMPLETE
 

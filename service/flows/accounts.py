@@ -11,7 +11,6 @@ from service.errors import Conflict, InvalidRequest, NotFound
 from service.flows import sessions as session_flow
 from service.stores import accounts as account_store
 from service.stores import audit as audit_store
-from service.stores import sessions as session_store
 from service.stores.postgres import Connection
 from service.world import World
 
@@ -106,7 +105,7 @@ async def disable(world: World, email: str) -> int:
         await account_store.hold(tx, person.id)
         now = world.clock.now()
         await account_store.disable(tx, person.id, now)
-        ended = await session_store.end_all(tx, person.id, EndReason.USER_DISABLED, now)
+        ended, _ = await session_flow.end_others(world, tx, person.id, EndReason.USER_DISABLED, kept=None)
         await _record(world, tx, "account:disable", person.id, ended=ended)
         return ended
 

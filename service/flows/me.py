@@ -6,12 +6,12 @@ from datetime import datetime
 from typing import Any, Literal, TypeAlias
 from uuid import UUID
 
+from service.domain import policy
 from service.domain.sessions import EndReason
 from service.domain.sign_in import Origin
 from service.errors import DoorwardError, InvalidToken, NotFound
 from service.flows import proofs
 from service.flows import sessions as session_flow
-from service.flows.proofs import Attempt
 from service.flows.sessions import Caller, Renewal
 from service.stores import accounts as account_store
 from service.stores import audit as audit_store
@@ -67,7 +67,7 @@ async def overview(world: World, caller: Caller) -> Overview:
         profile = await account_store.profile(connection, person)
         authenticators = await factor_store.authenticators(connection, caller.person)
         codes = await factor_store.backup_set(connection, caller.person)
-    required = world.settings.two_factor.required == "all"
+    required = policy.requires_two_factors(world.settings.two_factor.required)
     stepped_up = session_flow.has_stepped_up(world, caller, enrolled=person.enrolled)
     return Overview(person, profile, authenticators, codes, required, stepped_up)
 
@@ -80,7 +80,7 @@ async def change_profile(world: World, origin: Origin, caller: Caller, changes: 
         assert person is not None  # their row is held
         present = await account_store.profile(tx, person)
         await account_store.set_profile(tx, caller.person, replace(present, **changes))
-        attempt = _attempt("account:profile", caller, origin)
+        attempt = proofs.attempt_of("account:profile", caller, origin)
         await proofs.record(world, tx, attempt, "ok", fields=sorted(changes))
 
     await session_flow.acting(world, caller, act)
@@ -94,9 +94,9 @@ async def change_password(
 
     Raises InvalidCredentials as the sign-in does, and InvalidRequest for a password that may not be.
     """
-    attempt = _attempt("account:password_change", caller, origin)
+    attempt = proofs.attempt_of("account:password_change", caller, origin)
     old = proofs.read_password(current, "/current_password")
-    proofs.read_password(password, "/new_password")
+    proofs.read_password(password, "/new_password")  # its form, before anything is charged or looked up
     async with world.limits.charged("sign_in.network", origin.address):
         async with world.db.connection() as connection:
             person = await account_store.by_id(connection, caller.person)
@@ -214,12 +214,13 @@ async def end_session(world: World, origin: Origin, caller: Caller, session: UUI
     reason = EndReason.SIGNED_OUT if own else EndReason.REVOKED
 
     async def act(tx: Connection) -> DoorwardError | None:
+        await account_store.hold(tx, caller.person)
         if await session_store.owner(tx, session) != caller.person:
             return NotFound("no session of this person")
-        await session_store.expire(tx, caller.person, world.clock.now())
+        await session_flow.expire(world, tx, caller.person)
         if await session_store.end(tx, caller.person, session, reason, world.clock.now()):
             name = "session:sign_out" if own else "session:end"
-            attempt = replace(_attempt(name, caller, origin), session=session)
+            attempt = replace(proofs.attempt_of(name, caller, origin), session=session)
             await proofs.record(world, tx, attempt, "ok")
         return None
 
@@ -236,12 +237,8 @@ async def end_other_sessions(world: World, origin: Origin, caller: Caller) -> tu
         ended, epoch = await session_flow.end_others(
             world, tx, caller.person, EndReason.REVOKED, kept=caller.session
         )
-        attempt = _attempt("session:end_others", caller, origin)
+        attempt = proofs.attempt_of("session:end_others", caller, origin)
         await proofs.record(world, tx, attempt, "ok", ended=ended)
         return ended, await session_flow.renew(world, tx, caller, epoch=epoch)
 
     return await session_flow.acting(world, caller, act)
-
-
-def _attempt(act: str, caller: Caller, origin: Origin) -> Attempt:
-    return Attempt(act=act, person=caller.person, origin=origin, client=caller.client, session=caller.session)

@@ -29,6 +29,7 @@ from service.errors import (
     SecondFactorBlocked,
     Unavailable,
 )
+from service.flows.sessions import Caller
 from service.keyring import Kind as KeyKind
 from service.stores import accounts as account_store
 from service.stores import audit as audit_store
@@ -94,6 +95,25 @@ class Trial(Attempt):
     known: bool
     stale: type[DoorwardError]
     token: bytes | None = None
+
+
+def attempt_of(act: str, caller: Caller, origin: Origin) -> Attempt:
+    """Somebody signed in does something."""
+    return Attempt(act=act, person=caller.person, origin=origin, client=caller.client, session=caller.session)
+
+
+def trial_of(act: str, caller: Caller, origin: Origin, *, stale: type[DoorwardError]) -> Trial:
+    """A guess of somebody signed in: it counts in the budget of known devices."""
+    return Trial(
+        act=act,
+        person=caller.person,
+        epoch=caller.epoch,
+        known=True,
+        origin=origin,
+        client=caller.client,
+        stale=stale,
+        session=caller.session,
+    )
 
 
 # A password
@@ -254,9 +274,9 @@ async def spend(
 async def settle(world: World, tx: Connection, trial: Trial, finding: Finding) -> Finding | DoorwardError:
     """Count an examined guess and burn what it spends; the finding, or why it is refused.
 
-    The order is that of the locks: the person's row with the count, the pre-auth token, the step or
-    code. When the budget is used up the finding is thrown away unseen (I8). A token that is gone, or
-    a person whose epoch moved on, undoes the count as well.
+    The order is that of the locks: the person's row with the count, the acting session or the pre-auth
+    token, the step or code. When the budget is used up the finding is thrown away unseen (I8). A token
+    that is gone, or a person whose epoch moved on, undoes the count as well.
     """
     now = world.clock.now()
     counted = await factor_store.admit(
@@ -297,10 +317,13 @@ async def settle(world: World, tx: Connection, trial: Trial, finding: Finding) -
     return finding.refusal(tries_left(world, attempts, failures), now)
 
 
-async def accept(world: World, tx: Connection, trial: Trial, finding: Finding) -> int | None:
-    """Record a right second factor; for a backup code tell the person, and return how many are left."""
+async def accept(
+    world: World, tx: Connection, trial: Trial, finding: Finding, *, tell: bool = True
+) -> int | None:
+    """Record a right second factor; for a backup code tell the person, and return how many are left. Not
+    `tell` where the act has a letter of its own, after which no code is left."""
     await _record(world, tx, trial, finding, "ok", step=finding.step)
-    if finding.code is None:
+    if finding.code is None or not tell:
         return None
     living = await factor_store.backup_set(tx, trial.person)
     codes_left = living.left if living else 0

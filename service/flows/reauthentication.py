@@ -1,7 +1,5 @@
 """Step-up: a session proves again everything its person has (contract §3)."""
 
-from contextlib import AsyncExitStack
-
 from service.domain.sign_in import Origin, with_factor
 from service.errors import InvalidRequest, InvalidToken
 from service.flows import proofs
@@ -24,41 +22,30 @@ async def reauthenticate(
     """
     normal = proofs.read_password(password)
     kind = None if code is None else proofs.read_code(code, None)
-    trial = Trial(
-        act="session:reauthentication",
-        person=caller.person,
-        epoch=caller.epoch,
-        known=True,
-        origin=origin,
-        client=caller.client,
-        stale=InvalidToken,
-        session=caller.session,
-    )
-    async with AsyncExitStack() as charged:
-        await charged.enter_async_context(world.limits.charged("sign_in.network", origin.address))
-        if code is not None:
-            await charged.enter_async_context(world.limits.charged("second_factor.network", origin.address))
-        async with world.db.connection() as connection:
-            person = await account_store.by_id(connection, caller.person)
-            spent = await factor_store.spent(connection, caller.person, known=True)
-        if person is None:
-            raise InvalidToken("the person is gone")
-        if person.enrolled and code is None:
-            raise InvalidRequest("no code", errors=[{"pointer": "/code", "code": "missing"}])
+    trial = proofs.trial_of("session:reauthentication", caller, origin, stale=InvalidToken)
+    async with world.db.connection() as connection:
+        person = await account_store.by_id(connection, caller.person)
+        spent = await factor_store.spent(connection, caller.person, known=True)
+    if person is None:
+        raise InvalidToken("the person is gone")
+    if person.enrolled and code is None:
+        raise InvalidRequest("no code", errors=[{"pointer": "/code", "code": "missing"}])
+    async with world.limits.charged("sign_in.network", origin.address):
         await proofs.confirm_password(world, trial, person, normal)
+    if code is None or kind is None or not person.enrolled:
+        return await session_flow.acting(world, caller, lambda tx: _by_password(world, tx, caller, trial))
 
-        async def by_password(tx: Connection) -> Renewal | None:
-            await proofs.record(world, tx, trial, "ok", method="password")
-            now = world.clock.now()
-            return await session_flow.renew(world, tx, caller, epoch=caller.epoch, proved_at=now)
+    async def by_code(tx: Connection, right: Finding) -> Renewal | None:
+        await proofs.accept(world, tx, trial, right)
+        now, amr = world.clock.now(), with_factor(right.kind)
+        return await session_flow.renew(world, tx, caller, epoch=caller.epoch, amr=amr, proved_at=now)
 
-        async def by_code(tx: Connection, right: Finding) -> Renewal | None:
-            await proofs.accept(world, tx, trial, right)
-            now, amr = world.clock.now(), with_factor(right.kind)
-            return await session_flow.renew(world, tx, caller, epoch=caller.epoch, amr=amr, proved_at=now)
-
-        if code is None or kind is None or not person.enrolled:
-            return await session_flow.acting(world, caller, by_password)
+    async with world.limits.charged("second_factor.network", origin.address):
         await proofs.require_budget(world, trial, spent.failures, spent.streak)
         finding = await proofs.examine(world, person.id, spent.code_salt, code, kind)
         return await proofs.spend(world, trial, finding, by_code)
+
+
+async def _by_password(world: World, tx: Connection, caller: Caller, trial: Trial) -> Renewal | None:
+    await proofs.record(world, tx, trial, "ok", method="password")
+    return await session_flow.renew(world, tx, caller, epoch=caller.epoch, proved_at=world.clock.now())

@@ -59,6 +59,7 @@ async def refresh(world: World, origin: Origin, text: str, client: str) -> Token
             rules.narrowed(family["scope"], family["roles"], family["amr"]),
             family["amr"],
             family["auth_time"],
+            family["absolute_at"],
             successor,
         ),
     )

@@ -41,6 +41,7 @@ class Opened:
     scope: str
     amr: Sequence[str]
     auth_time: datetime
+    absolute_at: datetime
     refresh_token: RefreshToken
 
 
@@ -74,6 +75,7 @@ class Tokens:
     id_token: str
     expires_in: int
     session: UUID
+    device_token: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,7 +148,7 @@ async def _open_family(
 ) -> Opened:
     now, session, family = world.clock.now(), world.row_id(), world.row_id()
     key, salt, life = world.active(Kind.TOKEN), world.entropy.token(16), world.settings.tokens
-    scope = rules.scope(standing.roles, standing.amr)
+    granted, absolute_at = rules.FIRST_PARTY_SCOPE, now + timedelta(seconds=life.refresh_absolute_seconds)
     await session_store.open(
         tx,
         session=session,
@@ -156,13 +158,13 @@ async def _open_family(
         amr=standing.amr,
         auth_time=auth_time,
         client=client,
-        scope=scope,
+        scope=granted,
         salt=salt,
         key_id=key.id,
         origin=origin,
         now=now,
         idle_at=now + timedelta(seconds=life.refresh_idle_seconds),
-        absolute_at=now + timedelta(seconds=life.refresh_absolute_seconds),
+        absolute_at=absolute_at,
     )
     return Opened(
         session,
@@ -171,16 +173,19 @@ async def _open_family(
         standing.sub,
         standing.epoch,
         client,
-        scope,
+        rules.narrowed(granted, standing.roles, standing.amr),
         standing.amr,
         auth_time,
+        absolute_at,
         refresh_token(key.material, family, 0, salt),
     )
 
 
 def mint(world: World, opened: Opened) -> Tokens:
     """Sign the access token (RFC 9068 §2.2) and the ID token (OpenID Connect Core §2)."""
-    now, life = world.clock.now(), world.settings.tokens.access_seconds
+    now = world.clock.now()
+    # Never beyond the session: others check a token by its `exp` alone.
+    life = min(world.settings.tokens.access_seconds, int((opened.absolute_at - now).total_seconds()))
     shared = {
         "iss": world.settings.issuer,
         "sub": str(opened.sub),
@@ -207,7 +212,8 @@ def mint(world: World, opened: Opened) -> Tokens:
     identity = world.keyring.sign(
         shared | {"aud": opened.client, "azp": opened.client, "at_hash": at_hash}, "JWT", now
     )
-    return Tokens(access, str(opened.refresh_token), identity, life, opened.session)
+    device = device_token(world, opened.person, opened.epoch)
+    return Tokens(access, str(opened.refresh_token), identity, life, opened.session, device)
 
 
 def refresh_token(key: bytes, family: UUID, generation: int, salt: bytes) -> RefreshToken:
@@ -260,8 +266,8 @@ async def caller(world: World, token: str) -> Caller:
         row = await session_store.bearer(connection, session, family)
     if row is None or row["ended_at"] or row["family_ended_at"] or row["disabled_at"]:
         raise InvalidToken("the session, its grant or the person has ended")
-    if row["epoch"] != row["person_epoch"]:
-        raise InvalidToken("the session is of an older epoch")
+    if row["epoch"] != row["person_epoch"] or rules.expired(row["idle_at"], row["absolute_at"], now):
+        raise InvalidToken("the session is of an older epoch, or its grant has expired")
     return Caller(
         row["person_id"],
         session,
@@ -278,24 +284,23 @@ async def browser(world: World, origin: Origin, cookie: str) -> Caller:
     whoever holds the cookie of an ended session may know why."""
     if not rules.is_browser(cookie):
         raise InvalidToken("not of a session cookie's form")
-    now, life = world.clock.now(), world.settings.tokens
+    now, idle = world.clock.now(), timedelta(seconds=world.settings.tokens.cookie_idle_seconds)
     async with world.db.connection() as connection:
         row = await session_store.browser(connection, crypto.sha256(cookie))
         if row is None:
             raise InvalidToken("no session has this cookie")
         reason = _why_ended(row, now)
-        if reason is None and row["seen_at"] + _SEEN_APART <= now:
-            idle_at = now + timedelta(seconds=life.cookie_idle_seconds)
-            await session_store.see(connection, row["id"], origin, idle_at, now)
+        if reason is None and row["seen_at"] + min(_SEEN_APART, idle / 10) <= now:
+            await session_store.see(connection, row["id"], origin, now + idle, now)
     if reason in (EndReason.IDLE, EndReason.ABSOLUTE) and row["ended_at"] is None:
-        await world.db.transact(lambda tx: _expire(world, tx, origin, row, reason))
+        await world.db.transact(lambda tx: expire(world, tx, row["person_id"]))
     if reason is not None:
         raise InvalidToken(f"the session had ended: {reason}", reason=reason)
     return Caller(
         row["person_id"],
         row["id"],
         row["client_id"],
-        rules.scope(row["roles"], row["amr"]).split(),
+        rules.narrowed(rules.FIRST_PARTY_SCOPE, row["roles"], row["amr"]).split(),
         row["amr"],
         row["auth_time"],
         row["epoch"],
@@ -310,23 +315,6 @@ def _why_ended(row: Record, now: datetime) -> EndReason | None:
     if row["epoch"] != row["person_epoch"]:
         return EndReason.REVOKED
     return rules.expired(row["idle_at"], row["absolute_at"], now)
-
-
-async def _expire(world: World, tx: Connection, origin: Origin, row: Record, reason: EndReason) -> None:
-    now, person = world.clock.now(), row["person_id"]
-    if await session_store.end(tx, person, row["id"], reason, now):
-        await audit_store.record(
-            tx,
-            world.row_id(),
-            now,
-            "session:expiry",
-            "ok",
-            origin,
-            person=person,
-            client=row["client_id"],
-            session=row["id"],
-            reason=reason,
-        )
 
 
 def require_step_up(world: World, caller: Caller, *, enrolled: bool) -> None:
@@ -374,9 +362,28 @@ async def end_others(
     world: World, tx: Connection, person: UUID, reason: EndReason, *, kept: UUID | None
 ) -> tuple[int, int]:
     """End whatever the person has open but the session `kept`: how many sessions, and the new epoch, which
-    kills what is under way as well (pre-auth tokens, device tokens)."""
+    kills what is under way as well (pre-auth tokens, device tokens). The person's row is held."""
+    await expire(world, tx, person)
     ended = await session_store.end_all(tx, person, reason, world.clock.now(), kept=kept)
     return ended, await account_store.raise_epoch(tx, person)
+
+
+async def expire(world: World, tx: Connection, person: UUID) -> None:
+    """Write down the end of every session of a person that outlived a life, with the reason it had then."""
+    now = world.clock.now()
+    for row in await session_store.expire(tx, person, now):
+        await audit_store.record(
+            tx,
+            world.row_id(),
+            now,
+            "session:expiry",
+            "ok",
+            None,
+            person=person,
+            client=row["client_id"],
+            session=row["id"],
+            reason=row["end_reason"],
+        )
 
 
 async def renew(

@@ -27,7 +27,6 @@ from service.flows.sessions import AnySession, BrowserSession, Opened, Tokens
 from service.stores import accounts as account_store
 from service.stores import factors as factor_store
 from service.stores import outbox as outbox_store
-from service.stores import sessions as session_store
 from service.stores import sign_in as sign_in_store
 from service.stores.accounts import Hold
 from service.stores.postgres import Connection
@@ -237,8 +236,9 @@ async def change_password(world: World, origin: Origin, token: str, password: st
         async def act(tx: Connection) -> _Verdict:
             held = await account_store.hold(tx, standing.person)
             await _spend(world, tx, pending, held)
-            epoch = await account_store.set_password(tx, standing.person, password_hash)
-            await session_store.end_all(tx, standing.person, EndReason.PASSWORD_CHANGED, now)
+            await account_store.set_password(tx, standing.person, password_hash)
+            reason = EndReason.PASSWORD_CHANGED
+            _, epoch = await session_flow.end_others(world, tx, standing.person, reason, kept=None)
             await proofs.record(world, tx, change, "ok")
             await outbox_store.put(tx, world.row_id(), "password_changed", standing.person, origin, now)
             changed = replace(standing, epoch=epoch, must_change_password=False)
@@ -329,9 +329,10 @@ def _answer(world: World, led_to: _Next) -> Outcome:
     step, left, codes = led_to.step, led_to.backup_codes_left, led_to.codes
     if isinstance(step, Owed):
         return replace(step, backup_codes_left=left, codes=codes)
-    device = session_flow.device_token(world, step.person, step.epoch)
-    opened = session_flow.mint(world, step) if isinstance(step, Opened) else step
-    return Complete(opened, device, left, codes)
+    if isinstance(step, Opened):
+        tokens = session_flow.mint(world, step)
+        return Complete(tokens, tokens.device_token, left, codes)
+    return Complete(step, session_flow.device_token(world, step.person, step.epoch), left, codes)
 
 
 def _address(email: str) -> str:

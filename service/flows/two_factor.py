@@ -22,7 +22,7 @@ from service.errors import (
 from service.flows import enrolment, proofs
 from service.flows import sessions as session_flow
 from service.flows.enrolment import Codes, Enrolment, Started
-from service.flows.proofs import Attempt, Finding, Trial
+from service.flows.proofs import Finding
 from service.flows.sessions import Caller, Renewal
 from service.stores import accounts as account_store
 from service.stores import factors as factor_store
@@ -83,7 +83,7 @@ async def confirm(world: World, origin: Origin, caller: Caller, authenticator: U
     async with world.limits.charged("second_factor.network", origin.address):
         enrolling = await enrolment.pending(world, caller.person, authenticator, _starter(caller))
         # The epoch moves when another confirmation of this very person wins the race.
-        trial = _trial("two_factor:confirmation", caller, origin, stale=EnrolmentReplaced)
+        trial = proofs.trial_of("two_factor:confirmation", caller, origin, stale=EnrolmentReplaced)
         async with world.db.connection() as connection:
             spent = await factor_store.spent(connection, caller.person, known=True)
             first = not await factor_store.authenticators(connection, caller.person)
@@ -112,7 +112,7 @@ async def rename(world: World, origin: Origin, caller: Caller, authenticator: UU
         if not await factor_store.rename(tx, caller.person, authenticator, name):
             return NotFound("no such authenticator")
         await proofs.record(
-            world, tx, _attempt("two_factor:renaming", caller, origin), "ok", factor=authenticator
+            world, tx, proofs.attempt_of("two_factor:renaming", caller, origin), "ok", factor=authenticator
         )
         return None
 
@@ -134,7 +134,7 @@ async def remove(world: World, origin: Origin, caller: Caller, authenticator: UU
         if len(living) == 1:
             return LastAuthenticator("the last authenticator")
         await factor_store.remove(tx, caller.person, authenticator)
-        attempt = _attempt("two_factor:removal", caller, origin)
+        attempt = proofs.attempt_of("two_factor:removal", caller, origin)
         await proofs.record(world, tx, attempt, "ok", factor=authenticator)
         await _tell(world, tx, "authenticator_removed", caller, origin)
         return await _live_on(world, tx, caller)
@@ -162,7 +162,7 @@ async def regenerate(world: World, origin: Origin, caller: Caller, *, replacing:
         if replacing is not None and (living is None or living.id != replacing):
             return BackupCodesReplaced("another set is the living one")
         await enrolment.keep_codes(tx, caller.person, codes)
-        attempt = _attempt("two_factor:backup_codes", caller, origin)
+        attempt = proofs.attempt_of("two_factor:backup_codes", caller, origin)
         await proofs.record(world, tx, attempt, "ok", set=codes.set_id)
         await _tell(world, tx, "backup_codes_replaced", caller, origin)
         return None
@@ -178,29 +178,27 @@ async def disable(world: World, origin: Origin, caller: Caller, password: str, c
     Raises TwoFactorRequiredByPolicy, NoAuthenticator, and for wrong secrets what the sign-in does.
     """
     normal, kind = proofs.read_password(password), proofs.read_code(code, None)
-    if world.settings.two_factor.required == "all":
+    if policy.requires_two_factors(world.settings.two_factor.required):
         raise TwoFactorRequiredByPolicy("required of everyone")
-    trial = _trial("two_factor:disable", caller, origin, stale=InvalidToken)
-    async with (
-        world.limits.charged("sign_in.network", origin.address),
-        world.limits.charged("second_factor.network", origin.address),
-    ):
-        person, present = await _known(world, caller)
-        if not present:
-            raise NoAuthenticator("no authenticator")
+    trial = proofs.trial_of("two_factor:disable", caller, origin, stale=InvalidToken)
+    person, present = await _known(world, caller)
+    if not present:
+        raise NoAuthenticator("no authenticator")
+    async with world.limits.charged("sign_in.network", origin.address):
         await proofs.confirm_password(world, trial, person, normal)
-        async with world.db.connection() as connection:
-            spent = await factor_store.spent(connection, caller.person, known=True)
+    async with world.db.connection() as connection:
+        spent = await factor_store.spent(connection, caller.person, known=True)
+
+    async def turn_off(tx: Connection, right: Finding) -> Renewal | None:
+        await proofs.accept(world, tx, trial, right, tell=False)
+        await factor_store.remove(tx, caller.person, None)
+        await factor_store.void_backup_codes(tx, caller.person, world.clock.now())
+        await _tell(world, tx, "two_factor_off", caller, origin)
+        return await _live_on(world, tx, caller, amr=("pwd",))
+
+    async with world.limits.charged("second_factor.network", origin.address):
         await proofs.require_budget(world, trial, spent.failures, spent.streak)
         finding = await proofs.examine(world, caller.person, spent.code_salt, code, kind)
-
-        async def turn_off(tx: Connection, right: Finding) -> Renewal | None:
-            await proofs.accept(world, tx, trial, right)
-            await factor_store.remove(tx, caller.person, None)
-            await factor_store.void_backup_codes(tx, caller.person, world.clock.now())
-            await _tell(world, tx, "two_factor_off", caller, origin)
-            return await _live_on(world, tx, caller, amr=("pwd",))
-
         return await proofs.spend(world, trial, finding, turn_off)
 
 
@@ -226,24 +224,6 @@ async def _tell(
     world: World, tx: Connection, letter: outbox_store.Letter, caller: Caller, origin: Origin
 ) -> None:
     await outbox_store.put(tx, world.row_id(), letter, caller.person, origin, world.clock.now())
-
-
-def _attempt(act: str, caller: Caller, origin: Origin) -> Attempt:
-    return Attempt(act=act, person=caller.person, origin=origin, client=caller.client, session=caller.session)
-
-
-def _trial(act: str, caller: Caller, origin: Origin, *, stale: type[DoorwardError]) -> Trial:
-    """A guess of somebody signed in: it counts in the budget of known devices."""
-    return Trial(
-        act=act,
-        person=caller.person,
-        epoch=caller.epoch,
-        known=True,
-        origin=origin,
-        client=caller.client,
-        stale=stale,
-        session=caller.session,
-    )
 
 
 def _free_name(taken: Sequence[str]) -> str:

@@ -145,7 +145,7 @@ async def set_profile(tx: Connection, person: UUID, profile: Profile) -> None:
 
 
 async def disable(tx: Connection, person: UUID, now: datetime) -> None:
-    """Bar a person from every door, and raise the epoch."""
+    """Bar a person from every door. What they have open is ended by whoever calls this."""
     await _sql.disable_person(tx, person=person, now=now)
 
 
@@ -165,10 +165,9 @@ async def raise_epoch(tx: Connection, person: UUID) -> int:
     return epoch
 
 
-async def set_password(tx: Connection, person: UUID, password_hash: str) -> int:
-    """Change the password and return the new epoch."""
-    epoch: int = await _sql.set_password(tx, person=person, password_hash=password_hash)
-    return epoch
+async def set_password(tx: Connection, person: UUID, password_hash: str) -> None:
+    """Change the password. What stood on the old one is ended by whoever calls this."""
+    await _sql.set_password(tx, person=person, password_hash=password_hash)
 
 
 async def rehash_password(tx: Connection, email: str, old_hash: str, password_hash: str) -> None:

@@ -11,7 +11,7 @@ from uuid import UUID
 import structlog
 
 from service.clock import monotonic
-from service.errors import InvalidPreAuthToken, RateLimited, Unauthenticated
+from service.errors import InvalidCode, InvalidCredentials, RateLimited
 from service.settings import Settings
 from service.stores.redis import Memory, RedisAway, Script
 
@@ -103,8 +103,7 @@ class Limits:
         try:
             yield
         except BaseException as fault:
-            judged = isinstance(fault, Unauthenticated) and not isinstance(fault, InvalidPreAuthToken)
-            if not judged and not isinstance(fault, CancelledError):
+            if not isinstance(fault, InvalidCode | InvalidCredentials | CancelledError):
                 await self._gcra(charge.taken, -1)
             raise
         await self._gcra(charge.taken, -1)

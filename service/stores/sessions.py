@@ -153,17 +153,15 @@ async def end(tx: Connection, person: UUID, session: UUID, reason: EndReason, no
     return ended is not None
 
 
-async def expire(tx: Connection, person: UUID, now: datetime) -> None:
-    """Write down the end of every session of a person that outlived a life."""
-    await _sql.expire_sessions(tx, person=person, now=now)
+async def expire(tx: Connection, person: UUID, now: datetime) -> Sequence[Record]:
+    """Write down the end of every session of a person that outlived a life; those sessions."""
+    return [row async for row in _sql.expire_sessions(tx, person=person, now=now)]
 
 
 async def end_all(
     tx: Connection, person: UUID, reason: EndReason, now: datetime, *, kept: UUID | None = None
 ) -> int:
-    """End every session and family of a person but the acting session's; how many sessions. Those that
-    outlived a life ended then, and keep that reason."""
-    await expire(tx, person, now)
+    """End every session and family of a person but the acting session's; how many sessions."""
     ended = [row async for row in _sql.end_sessions(tx, person=person, kept=kept, reason=reason, now=now)]
     await _sql.end_families(tx, person=person, kept=kept, reason=reason, now=now)
     return len(ended)

@@ -84,12 +84,15 @@ def test_a_family_outlives_neither_of_its_lives() -> None:
     assert sessions.expired(NOW, later, NOW) is EndReason.IDLE
     assert sessions.expired(later, NOW, NOW) is EndReason.ABSOLUTE
     assert sessions.expired(NOW, NOW, NOW) is EndReason.ABSOLUTE
+    assert sessions.expired(NOW, later, NOW + timedelta(days=9)) is EndReason.IDLE, "the first end is the end"
 
 
 def test_the_scope_of_administration_needs_a_role_and_two_factors() -> None:
     both, one = ("pwd", "otp", "mfa"), ("pwd",)
-    assert "admin" in sessions.scope(["support"], both).split()
-    assert "admin" not in sessions.scope(["admin"], one).split()
-    assert "admin" not in sessions.scope([], both).split()
+    granted = sessions.FIRST_PARTY_SCOPE
+    assert sessions.narrowed(granted, ["support"], both) == granted
+    assert sessions.narrowed(granted, ["admin"], one) == "openid profile email account"
+    assert sessions.narrowed(granted, [], both) == "openid profile email account"
+    assert sessions.narrowed("openid", ["admin"], both) == "openid", "nothing is added to what was granted"
     assert sessions.acr(both) == "urn:doorward:acr:2fa"
     assert sessions.acr(one) == "urn:doorward:acr:1fa"

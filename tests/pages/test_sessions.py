@@ -6,7 +6,7 @@ import httpx
 import pytest
 
 from tests.builders import House
-from tests.flows.invariants import check, elsewhere, refusal
+from tests.flows.invariants import check, elsewhere, pre_auths, refusal
 from tests.pages.test_surfaces import SECOND_FACTOR, at_second_factor
 from tests.pages.visitor import Visitor
 from tests.programs import Dev, doorward
@@ -227,20 +227,22 @@ async def test_after_a_disable_returns_nothing_succeeds(house: House) -> None:
     house.clock.advance(30)
     tokens = await ada.sign_in()
     house.clock.advance(30)
-    pending = [await ada.pre_auth() for _ in range(4)]
+    pending = await pre_auths(ada, 16)
     returned = asyncio.Event()
     late: list[int] = []
 
     async def busy(number: int) -> None:
-        away, refresh = elsewhere(ada), tokens["refresh_token"]
+        """One racer: a right passcode or backup code on a token of its own, a refresh, or a bearer."""
+        away = elsewhere(ada)
         for _ in range(40):
             started = returned.is_set()
-            if number % 4 == 0:
-                answer = await away.verify(pending[number % 4], away.wrong_code(but=number))
-            elif number % 4 == 1:
-                answer = await away.verify(pending[1], ada.codes[number % 5])
+            if number < 16:
+                code = ada.code() if number % 2 else ada.codes[number // 2 % 5]
+                answer = await away.verify(pending[number], code)
+            elif number % 2:
+                answer = await away.refresh(tokens["refresh_token"])
             else:
-                answer = await away.refresh(refresh)
+                answer = await away.get("/v1/me", bearer=tokens["access_token"])
             if answer.status_code == 200 and started:
                 late.append(number)
             if started:
@@ -255,6 +257,7 @@ async def test_after_a_disable_returns_nothing_succeeds(house: House) -> None:
     page = await visitor.get("/account")
     assert page.path == "/sign-in"
     assert (await ada.refresh(tokens["refresh_token"])).json()["reason"] == "user_disabled"
+    assert refusal(await ada.get("/v1/me", bearer=tokens["access_token"])) == (401, "invalid_token")
     assert refusal(await ada.login()) == (401, "invalid_credentials")
     assert await house.value("SELECT count(*) FROM session WHERE ended_at IS NULL") == 0
     await account_flow.enable(house.world, ada.email)

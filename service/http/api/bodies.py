@@ -36,13 +36,18 @@ def _plain(value: str) -> str:
     return value.strip()
 
 
-def _printable(value: str) -> str:
-    if not all(map(is_line, value.split("\n"))):
-        raise ValueError("must be printable text")
+def _one_line(value: str) -> str:
+    if not is_line(value):
+        raise ValueError("must be text of one line")
     return value.strip()
 
 
-Line = Annotated[str, Field(min_length=1, max_length=500), AfterValidator(_printable)]
+def _lines(value: str) -> str:
+    return "\n".join(map(_one_line, value.split("\n")))
+
+
+Line = Annotated[str, Field(min_length=1, max_length=200), AfterValidator(_one_line)]
+Lines = Annotated[str, Field(min_length=1, max_length=500), AfterValidator(_lines)]
 Email = Annotated[str, Field(max_length=320, examples=["ada@example.com"])]
 Password = Annotated[str, Field(max_length=512, examples=["correct horse battery staple"])]
 Code = Annotated[str, Field(min_length=1, max_length=64, examples=["492039"])]
@@ -121,8 +126,8 @@ class ChangeOwnPassword(Body):
 class Address(Body):
     """The claim `address` (OpenID Connect Core §5.1.1)."""
 
-    formatted: Line | None = None
-    street_address: Line | None = None
+    formatted: Lines | None = None
+    street_address: Lines | None = None
     locality: Line | None = None
     region: Line | None = None
     postal_code: Line | None = None
@@ -135,11 +140,9 @@ Phone = Annotated[str, Field(pattern=r"^\+[1-9][0-9]{6,14}$", examples=["+493090
 class ChangeProfile(Body):
     """What is left out stays; `null` clears."""
 
-    name: Annotated[str, Field(max_length=200), AfterValidator(_printable)] = ""
+    name: Annotated[str, Field(max_length=200), AfterValidator(_one_line)] = ""
     language: Annotated[str, Field(pattern=r"^[A-Za-z]{2,3}(-[A-Za-z0-9]{2,8}){0,3}$")] | None = None
-    phone_number: Annotated[str, Field(pattern=r"^\+[1-9][0-9]{6,14}$", examples=["+4930901820"])] | None = (
-        None
-    )
+    phone_number: Phone | None = None
     address: Address | None = None
 
     def changes(self) -> dict[str, Any]:
@@ -182,6 +185,7 @@ class TokenSet(Answer):
     token_type: Literal["Bearer"] = "Bearer"
     expires_in: int
     session: Session
+    device_token: str = Field(description="Send it with the next sign-in from this device.")
 
     @classmethod
     def of(cls, tokens: Tokens) -> "TokenSet":
@@ -192,7 +196,6 @@ class SignInComplete(TokenSet):
     """Nothing more is owed."""
 
     status: Literal["complete"] = "complete"
-    device_token: str = Field(description="Send it with the next sign-in from this device.")
     backup_codes_left: int | None = None
     backup_codes: BackupCodes | None = None
 
@@ -248,7 +251,6 @@ def sign_in_answer(outcome: Outcome) -> SignInAnswer:
         return SignInComplete(
             **_token_fields(outcome.opened),
             **told,
-            device_token=outcome.device_token,
         )
     told |= {"pre_auth_token": outcome.pre_auth_token, "expires_in": outcome.expires_in}
     if outcome.step == "second_factor":
@@ -264,6 +266,7 @@ def _token_fields(tokens: Tokens) -> dict[str, Any]:
         "id_token": tokens.id_token,
         "expires_in": tokens.expires_in,
         "session": Session(id=tokens.session),
+        "device_token": tokens.device_token,
     }
 
 

@@ -1,5 +1,6 @@
 """`/v1/me`: one's profile, password, and sign-ins of late (contract §4)."""
 
+import re
 from datetime import UTC, datetime
 from ipaddress import ip_address
 from typing import Literal
@@ -14,6 +15,10 @@ from service.http.api import bodies
 from service.http.api.documented import ACTING, BEARER, CALLER, problems
 from service.http.browser import Asking, renewed
 from service.http.guards import Limit, caller_of, origin_of, world_of
+
+_RFC3339 = re.compile(
+    r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d{1,6})?(Z|[+-]\d\d:\d\d)", re.ASCII | re.IGNORECASE
+)
 
 
 @get("", operation_id="getMe", summary="Oneself", responses=problems(*CALLER))
@@ -61,22 +66,21 @@ async def password(request: Asking, data: JSONBody[bodies.ChangeOwnPassword]) ->
 async def sign_ins(
     request: Asking,
     result: FromQuery[Literal["ok", "failed", "refused"] | None] = None,
-    since: FromQuery[datetime | None] = None,
-    until: FromQuery[datetime | None] = None,
+    since: FromQuery[str | None] = None,
+    until: FromQuery[str | None] = None,
     address: FromQuery[str | None] = None,
     limit: FromQuery[Limit] = 50,
     cursor: FromQuery[UUID | None] = None,
 ) -> bodies.SignIns:
     """Newest first; `until` is exclusive. Times need an offset (RFC 3339)."""
     caller = await caller_of(request, "account")
-    since, until = _utc("since", since), _utc("until", until)
     found = await flow.sign_ins(
         world_of(request),
         caller,
         result=result,
         before=cursor,
-        since=since,
-        until=until,
+        since=_moment("since", since),
+        until=_moment("until", until),
         address=_address(address) if address else None,
         limit=limit,
     )
@@ -86,15 +90,16 @@ async def sign_ins(
     )
 
 
-def _utc(name: str, moment: datetime | None) -> datetime | None:
-    if moment is None:
+def _moment(name: str, text: str | None) -> datetime | None:
+    """A time with its offset (RFC 3339 §5.6), as UTC."""
+    if text is None:
         return None
-    if moment.tzinfo is None:
-        raise _fault(name, "no_offset")
+    if not _RFC3339.fullmatch(text):
+        raise _fault(name, "not_a_time")
     try:
-        return moment.astimezone(UTC)
-    except OverflowError:
-        raise _fault(name, "out_of_range") from None
+        return datetime.fromisoformat(text.upper()).astimezone(UTC)
+    except (ValueError, OverflowError):
+        raise _fault(name, "not_a_time") from None
 
 
 def _address(text: str) -> str:

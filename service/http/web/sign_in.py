@@ -8,7 +8,7 @@ from litestar import Response, Router, get, post
 from litestar.datastructures import Cookie
 
 from service.domain.sign_in import PAGES, Pending, Step
-from service.errors import DoorwardError, InvalidPreAuthToken, InvalidToken, Unavailable
+from service.errors import DoorwardError, InvalidPreAuthToken, InvalidToken
 from service.flows import me as me_flow
 from service.flows import sign_in as flow
 from service.flows.sessions import BrowserSession, Renewal
@@ -262,7 +262,7 @@ async def _onward(request: Asking, outcome: Outcome, target: str) -> tuple[str, 
 async def _leave_earlier(request: Asking) -> None:
     """End the session that this browser had: its cookie is about to be replaced, and a session that nobody
     can reach any more would stay open until it is idle. It must not cost the new one."""
-    with suppress(InvalidToken, Unavailable):
+    with suppress(DoorwardError):
         earlier = await signed_in(request)
         await me_flow.end_session(world_of(request), origin_of(request), earlier, earlier.session)
 

@@ -35,16 +35,14 @@ SELECT phone_number, address FROM person WHERE id = :person;
 UPDATE person SET name = :display_name, language = :language, phone_number = :phone_number, address = CAST(:address AS jsonb)
 WHERE id = :person;
 
--- name: disable_person$
-UPDATE person SET disabled_at = coalesce(disabled_at, :now), epoch = epoch + 1 WHERE id = :person RETURNING epoch;
+-- name: disable_person!
+UPDATE person SET disabled_at = coalesce(disabled_at, :now) WHERE id = :person;
 
 -- name: enable_person!
 UPDATE person SET disabled_at = NULL WHERE id = :person;
 
--- name: set_password$
--- Setting a new password ends what stood on the old one.
-UPDATE person SET password_hash = :password_hash, must_change_password = false, epoch = epoch + 1
-WHERE id = :person RETURNING epoch;
+-- name: set_password!
+UPDATE person SET password_hash = :password_hash, must_change_password = false WHERE id = :person;
 
 -- name: rehash_password!
 -- The same password under today's parameters; the old hash in the condition keeps a change made meanwhile.

@@ -45,7 +45,7 @@ RETURNING f.generation;
 
 -- name: bearer^
 SELECT s.id, s.person_id, s.epoch, s.amr, s.auth_time, s.ended_at, p.epoch AS person_epoch, p.disabled_at, p.roles,
-       f.ended_at AS family_ended_at
+       f.ended_at AS family_ended_at, f.idle_at, f.absolute_at
 FROM refresh_family f JOIN session s ON s.id = f.session_id JOIN person p ON p.id = s.person_id
 WHERE f.id = :family AND s.id = :session;
 
@@ -58,21 +58,21 @@ RETURNING id;
 UPDATE refresh_family SET ended_at = :now, end_reason = :reason
 WHERE session_id = :session AND ended_at IS NULL;
 
--- name: expire_sessions!
+-- name: expire_sessions
 -- What outlived a life ended then, and for that reason, whether or not anybody wrote it down yet.
 WITH outlived AS (
-  SELECT s.id, CASE WHEN l.absolute_at <= :now THEN l.absolute_at ELSE l.idle_at END AS at,
-         CASE WHEN l.absolute_at <= :now THEN 'absolute' ELSE 'idle' END AS reason
+  SELECT s.id, least(l.idle_at, l.absolute_at) AS at, CASE WHEN l.idle_at < l.absolute_at THEN 'idle' ELSE 'absolute' END AS reason
   FROM session s
   LEFT JOIN LATERAL (SELECT * FROM refresh_family r WHERE r.session_id = s.id ORDER BY r.ended_at DESC NULLS FIRST, r.id DESC LIMIT 1) f ON true
   CROSS JOIN LATERAL (SELECT coalesce(f.idle_at, s.idle_at) AS idle_at, coalesce(f.absolute_at, s.absolute_at) AS absolute_at) l
   WHERE s.person_id = :person AND s.ended_at IS NULL AND least(l.idle_at, l.absolute_at) <= :now
   ORDER BY s.id FOR UPDATE OF s
-), ended AS (
-  UPDATE session s SET ended_at = o.at, end_reason = o.reason FROM outlived o WHERE s.id = o.id
+), families AS (
+  UPDATE refresh_family f SET ended_at = o.at, end_reason = o.reason FROM outlived o WHERE f.session_id = o.id AND f.ended_at IS NULL
 )
-UPDATE refresh_family f SET ended_at = o.at, end_reason = o.reason
-FROM outlived o WHERE f.session_id = o.id AND f.ended_at IS NULL;
+UPDATE session s SET ended_at = o.at, end_reason = o.reason
+FROM outlived o WHERE s.id = o.id
+RETURNING s.id, s.client_id, s.end_reason;
 
 -- name: end_sessions
 -- Every session of the person but `kept`, in the order of their ids.
@@ -105,12 +105,14 @@ SELECT * FROM (
   SELECT s.id, s.client_id, s.amr, s.auth_time, s.address, s.browser, s.place, s.created_at, s.cookie IS NOT NULL AS in_browser,
          coalesce(f.rotated_at[1], s.seen_at, s.created_at) AS seen_at,
          coalesce(f.last_address, s.seen_address, s.address) AS seen_address,
-         coalesce(s.ended_at, f.ended_at, CASE WHEN l.absolute_at <= :now THEN l.absolute_at WHEN l.idle_at <= :now THEN l.idle_at END) AS ended_at,
-         coalesce(s.end_reason, f.end_reason, CASE WHEN l.absolute_at <= :now THEN 'absolute' WHEN l.idle_at <= :now THEN 'idle' END) AS end_reason
+         coalesce(s.ended_at, f.ended_at, CASE WHEN l.outlived THEN least(l.idle_at, l.absolute_at) END) AS ended_at,
+         coalesce(s.end_reason, f.end_reason, CASE WHEN NOT l.outlived THEN NULL WHEN l.idle_at < l.absolute_at THEN 'idle' ELSE 'absolute' END) AS end_reason
   FROM session s
   LEFT JOIN LATERAL (SELECT * FROM refresh_family r WHERE r.session_id = s.id ORDER BY r.ended_at DESC NULLS FIRST, r.id DESC LIMIT 1) f ON true
-  CROSS JOIN LATERAL (SELECT coalesce(f.idle_at, s.idle_at) AS idle_at, coalesce(f.absolute_at, s.absolute_at) AS absolute_at) l
+  CROSS JOIN LATERAL (SELECT coalesce(f.idle_at, s.idle_at) AS idle_at, coalesce(f.absolute_at, s.absolute_at) AS absolute_at,
+                             least(f.idle_at, s.idle_at, f.absolute_at, s.absolute_at) <= :now AS outlived) l
   WHERE s.person_id = :person AND (CAST(:before AS uuid) IS NULL OR s.id < :before)
+    AND (s.ended_at IS NULL OR CAST(:ended AS boolean) IS DISTINCT FROM false)
 ) AS told
 WHERE CAST(:ended AS boolean) IS NULL OR (ended_at IS NOT NULL) = :ended
 ORDER BY id DESC LIMIT :limit;
