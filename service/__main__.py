@@ -3,6 +3,7 @@
 import click
 
 from service import __version__
+from service.commands.clients import client
 from service.commands.configuration import config, list_errors, openapi
 from service.commands.database import migrate
 from service.commands.dev import dev
@@ -17,7 +18,7 @@ def main() -> None:
     """Doorward: sign-in with a second factor, and the sessions it opens."""
 
 
-for command in (serve, dev, migrate, config, user, keys, list_errors, openapi):
+for command in (serve, dev, migrate, config, user, client, keys, list_errors, openapi):
     main.add_command(command)
 
 if __name__ == "__main__":

@@ -31,6 +31,7 @@ HOT = {
     ("sessions", "end_session"),
     ("sessions", "end_families_of_session"),
     ("outbox", "put_at_most"),
+    ("clients", "client"),
 }
 
 
@@ -92,6 +93,13 @@ async def populated(world: World) -> World:
         now() FROM session;
     INSERT INTO outbox (id, kind, person_id, recipient, created_at)
       SELECT gen_random_uuid(), 'verify_email', id, email, now() FROM person;
+    INSERT INTO client (id, name, token_endpoint_auth_method, redirect_uris, post_logout_redirect_uris,
+        backchannel_logout_session_required, grant_types, scopes, first_party, require_pkce,
+        id_token_signed_response_alg, access_token_signing_alg, cors_origins, created_at)
+      SELECT 'client' || n, 'Client', 'client_secret_basic', '{}', '{}', false, '{}', '{}', false, true,
+        'RS256', 'ES256', '{}', now() FROM generate_series(1, 2000) n;
+    INSERT INTO client_secret (id, client_id, digest, created_at)
+      SELECT gen_random_uuid(), id, sha256(id::bytea), now() FROM client;
     ANALYZE;
     """
     async with world.db.connection() as connection:

@@ -1,0 +1,119 @@
+"""Clients and the digests of their secrets."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from asyncpg import Record
+
+from service import crypto
+from service.domain.oidc.clients import Client
+from service.stores.postgres import Connection, queries
+
+_sql = queries("clients")
+
+#: Columns that hold a field as it is, and those that hold a list.
+_PLAIN = (
+    "id",
+    "name",
+    "token_endpoint_auth_method",
+    "backchannel_logout_uri",
+    "backchannel_logout_session_required",
+    "first_party",
+    "require_pkce",
+    "id_token_signed_response_alg",
+    "access_token_signing_alg",
+    "audience",
+    "access_seconds",
+    "refresh_idle_seconds",
+    "refresh_absolute_seconds",
+)
+_LISTS = ("redirect_uris", "post_logout_redirect_uris", "grant_types", "scopes", "cors_origins")
+
+
+@dataclass(frozen=True, slots=True)
+class Secret:
+    """What is kept of a secret that lives. One that was replaced has an end."""
+
+    digest: bytes
+    created_at: datetime
+    expires_at: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class Registered:
+    """A client with its living secrets, oldest first."""
+
+    client: Client
+    secrets: Sequence[Secret]
+    created_at: datetime
+
+    def knows(self, secret: str) -> bool:
+        """Whether `secret` is one of the client's. All are compared, so that the time tells nothing."""
+        digest = crypto.sha256(secret)
+        return sum(crypto.same(digest, one.digest) for one in self.secrets) > 0
+
+
+def _client(row: Record) -> Client:
+    fields: dict[str, Any] = {name: row[name] for name in _PLAIN} | {
+        name: tuple(row[name]) for name in _LISTS
+    }
+    return Client(
+        **fields, jwks=row["jwks"] and json.loads(row["jwks"]), disabled=row["disabled_at"] is not None
+    )
+
+
+async def by_id(tx: Connection, client: str, now: datetime) -> Registered | None:
+    row = await _sql.client(tx, client=client, now=now)
+    if row is None:
+        return None
+    secrets = [Secret(*one) for one in zip(row["digests"], row["births"], row["ends"], strict=True)]
+    return Registered(_client(row), secrets, row["created_at"])
+
+
+async def page(tx: Connection, after: str, limit: int) -> Sequence[Client]:
+    """Clients by id, `limit` of them from the one after `after`."""
+    return [_client(row) async for row in _sql.clients(tx, after=after, limit=limit)]
+
+
+async def lock(tx: Connection) -> None:
+    """Hold the registry for this transaction: whoever else changes it waits."""
+    await _sql.lock_clients(tx)
+
+
+async def put(tx: Connection, client: Client, now: datetime, *, replace: bool) -> bool:
+    """Keep a client; False, and nothing changed, when there is one of its id and it may not `replace` it."""
+    values = asdict(client)
+    row = await _sql.put_client(
+        tx,
+        **{name: values[name] for name in _PLAIN if name != "name"},
+        **{name: list(values[name]) for name in _LISTS},
+        display_name=client.name,
+        jwks=client.jwks and json.dumps(client.jwks),
+        disabled=client.disabled,
+        replace=replace,
+        now=now,
+    )
+    return row is not None
+
+
+async def disable(tx: Connection, client: str, now: datetime) -> None:
+    """Close every door to a client."""
+    await _sql.disable_client(tx, client=client, now=now)
+
+
+async def enable(tx: Connection, client: str) -> None:
+    await _sql.enable_client(tx, client=client)
+
+
+async def add_secret(tx: Connection, id: UUID, client: str, secret: str, now: datetime) -> None:
+    """Keep the digest of a secret that has no end yet."""
+    await _sql.add_secret(tx, id=id, client=client, digest=crypto.sha256(secret), now=now)
+
+
+async def expire_secrets(tx: Connection, client: str, at: datetime) -> None:
+    """Let every secret that the client has now end at `at`, or when it was to end before."""
+    await _sql.expire_secrets(tx, client=client, at=at)
