@@ -75,7 +75,6 @@ class Tokens:
     id_token: str
     expires_in: int
     session: UUID
-    device_token: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -212,8 +211,7 @@ def mint(world: World, opened: Opened) -> Tokens:
     identity = world.keyring.sign(
         shared | {"aud": opened.client, "azp": opened.client, "at_hash": at_hash}, "JWT", now
     )
-    device = device_token(world, opened.person, opened.epoch)
-    return Tokens(access, str(opened.refresh_token), identity, life, opened.session, device)
+    return Tokens(access, str(opened.refresh_token), identity, life, opened.session)
 
 
 def refresh_token(key: bytes, family: UUID, generation: int, salt: bytes) -> RefreshToken:

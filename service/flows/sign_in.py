@@ -329,10 +329,9 @@ def _answer(world: World, led_to: _Next) -> Outcome:
     step, left, codes = led_to.step, led_to.backup_codes_left, led_to.codes
     if isinstance(step, Owed):
         return replace(step, backup_codes_left=left, codes=codes)
-    if isinstance(step, Opened):
-        tokens = session_flow.mint(world, step)
-        return Complete(tokens, tokens.device_token, left, codes)
-    return Complete(step, session_flow.device_token(world, step.person, step.epoch), left, codes)
+    device = session_flow.device_token(world, step.person, step.epoch)
+    opened = session_flow.mint(world, step) if isinstance(step, Opened) else step
+    return Complete(opened, device, left, codes)
 
 
 def _address(email: str) -> str:

@@ -185,7 +185,6 @@ class TokenSet(Answer):
     token_type: Literal["Bearer"] = "Bearer"
     expires_in: int
     session: Session
-    device_token: str = Field(description="Send it with the next sign-in from this device.")
 
     @classmethod
     def of(cls, tokens: Tokens) -> "TokenSet":
@@ -196,6 +195,7 @@ class SignInComplete(TokenSet):
     """Nothing more is owed."""
 
     status: Literal["complete"] = "complete"
+    device_token: str = Field(description="Send it with the next sign-in from this device.")
     backup_codes_left: int | None = None
     backup_codes: BackupCodes | None = None
 
@@ -251,6 +251,7 @@ def sign_in_answer(outcome: Outcome) -> SignInAnswer:
         return SignInComplete(
             **_token_fields(outcome.opened),
             **told,
+            device_token=outcome.device_token,
         )
     told |= {"pre_auth_token": outcome.pre_auth_token, "expires_in": outcome.expires_in}
     if outcome.step == "second_factor":
@@ -266,7 +267,6 @@ def _token_fields(tokens: Tokens) -> dict[str, Any]:
         "id_token": tokens.id_token,
         "expires_in": tokens.expires_in,
         "session": Session(id=tokens.session),
-        "device_token": tokens.device_token,
     }
 
 
