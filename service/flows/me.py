@@ -10,7 +10,7 @@ from service.domain import policy
 from service.domain.sessions import EndReason
 from service.domain.sign_in import Origin
 from service.errors import DoorwardError, InvalidToken, NotFound
-from service.flows import proofs
+from service.flows import passwords, proofs
 from service.flows import sessions as session_flow
 from service.flows.sessions import Caller, Renewal
 from service.stores import accounts as account_store
@@ -95,17 +95,17 @@ async def change_password(
     Raises InvalidCredentials as the sign-in does, and InvalidRequest for a password that may not be.
     """
     attempt = proofs.attempt_of("account:password_change", caller, origin)
-    old = proofs.read_password(current, "/current_password")
-    proofs.read_password(password, "/new_password")  # its form, before anything is charged or looked up
+    old = passwords.read(current, "/current_password")
+    passwords.read(password, "/new_password")  # its form, before anything is charged or looked up
     async with world.limits.charged("sign_in.network", origin.address):
         async with world.db.connection() as connection:
             person = await account_store.by_id(connection, caller.person)
         if person is None:
             raise InvalidToken("the person is gone")
         session_flow.require_step_up(world, caller, enrolled=person.enrolled)
-        normal = proofs.new_password(password, person.email)
-        await proofs.confirm_password(world, attempt, person, old)
-        password_hash = await proofs.new_password_hash(world, person.id, normal)
+        normal = passwords.new(password, person.email)
+        await passwords.confirm(world, attempt, person, old)
+        password_hash = await passwords.new_hash(world, person.id, normal)
 
         async def act(tx: Connection) -> Renewal | None:
             await account_store.set_password(tx, caller.person, password_hash)

@@ -1,27 +1,24 @@
-"""Proofs that the flows share: a password, a second factor, a new authenticator.
+"""Proofs that the flows share: a second factor, and the first code of a new authenticator.
 
 A proof is examined outside any transaction (a hash takes milliseconds and must not hold a
 connection) and spent inside the transaction of the act it buys.
 """
 
-from asyncio import CancelledError, shield
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
-from math import ceil
 from typing import TypeVar
 from uuid import UUID
 
 import structlog
 
 from service import crypto
-from service.domain import accounts, backup_codes, policy, totp
+from service.domain import backup_codes, policy, totp
 from service.domain.sign_in import Kind, Origin, kind_of
 from service.errors import (
     CodeAlreadyUsed,
     DoorwardError,
     InvalidCode,
-    InvalidCredentials,
     InvalidPreAuthToken,
     InvalidRequest,
     InvalidToken,
@@ -31,13 +28,11 @@ from service.errors import (
 )
 from service.flows.sessions import Caller
 from service.keyring import Kind as KeyKind
-from service.stores import accounts as account_store
 from service.stores import audit as audit_store
 from service.stores import factors as factor_store
 from service.stores import outbox as outbox_store
 from service.stores import sessions as session_store
 from service.stores import sign_in as sign_in_store
-from service.stores.accounts import Person
 from service.stores.factors import Authenticator, BackupCode
 from service.stores.postgres import Connection
 from service.world import World
@@ -114,108 +109,6 @@ def trial_of(act: str, caller: Caller, origin: Origin, *, stale: type[DoorwardEr
         stale=stale,
         session=caller.session,
     )
-
-
-# A password
-
-
-def read_password(text: str, pointer: str = "/password") -> str:
-    """The one normal form of a password (NFKC). Raises InvalidRequest for a text that cannot be one."""
-    normal = accounts.normal_password(text)
-    if isinstance(normal, accounts.PasswordFault):
-        raise InvalidRequest(f"password {normal}", errors=[{"pointer": pointer, "code": str(normal)}])
-    return normal
-
-
-def password_key(world: World, email: str, *, known: bool) -> bytes:
-    """Under which key the failures of an address are counted; known devices have one of their own."""
-    return world.index("password", f"{email}\n{'known' if known else 'stranger'}")
-
-
-async def examine_password(
-    world: World, attempt: Attempt, key: bytes, password_hash: str | None, password: str
-) -> bool:
-    """Admit a try under `key`, then hash. Raises RateLimited without hashing, or Unavailable.
-
-    The caller owes the try its verdict: `account_store.password_failed` or `password_held`.
-    """
-    now = world.clock.now()
-    async with world.db.connection() as connection:
-        if not await account_store.admit_password(connection, key, now):
-            until = await account_store.password_wait(connection, key)
-            wait = ceil((until - now).total_seconds()) if until and until > now else 1
-            refusal = RateLimited(
-                "this address has to wait",
-                retry_after=wait,
-                limit=f'"password.person";q=1;w={policy.LONGEST_PASSWORD_WAIT}',
-            )
-            await record_refusal(world, connection, attempt, refusal)
-            raise refusal
-    try:
-        return await world.pool.verify_password(password_hash, password)
-    except (Unavailable, CancelledError):
-        # No verdict was made. The place goes back even when the sender hung up, or five who did would
-        # keep everyone at this address waiting.
-        await shield(_unjudged(world, key))
-        raise
-
-
-async def confirm_password(world: World, attempt: Attempt, person: Person, password: str) -> None:
-    """Somebody signed in proves their password again, in the budget of known devices.
-
-    Raises InvalidCredentials, RateLimited or Unavailable as the sign-in does.
-    """
-    key = password_key(world, person.email, known=True)
-    right = await examine_password(world, attempt, key, person.password_hash, password)
-
-    async def judge(tx: Connection) -> DoorwardError | None:
-        if right:
-            await account_store.password_held(tx, key)
-            return None
-        await account_store.password_failed(tx, key, world.clock.now())
-        await record(world, tx, attempt, "failed", method="password")
-        return InvalidCredentials("wrong password")
-
-    await world.db.transact(judge)
-
-
-async def rehash_password(world: World, email: str, old_hash: str, password: str) -> None:
-    """Keep the same password under today's parameters. When there is no room for it now, the next
-    sign-in tries again: a session that stands must not be answered with 503."""
-    try:
-        new_hash = await world.pool.hash_password(password)
-        async with world.db.connection() as connection:
-            await account_store.rehash_password(connection, email, old_hash, new_hash)
-    except Unavailable as fault:
-        _log.info("rehash_put_off", reason=fault.private)
-
-
-def new_password(text: str, email: str) -> str:
-    """The normal form of a new password. Raises InvalidRequest for one that may not be theirs."""
-    if fault := accounts.password_fault(text, email):
-        raise _not_that_password(str(fault))
-    return read_password(text, "/new_password")
-
-
-async def new_password_hash(world: World, person: UUID, password: str) -> str:
-    """The hash of a new password of normal form. Raises InvalidRequest when it is the present one."""
-    async with world.db.connection() as connection:
-        present = await account_store.by_id(connection, person)
-    if present and await world.pool.verify_password(present.password_hash, password):
-        raise _not_that_password("unchanged")
-    return await world.pool.hash_password(password)
-
-
-def _not_that_password(fault: str) -> InvalidRequest:
-    return InvalidRequest(f"password {fault}", errors=[{"pointer": "/new_password", "code": fault}])
-
-
-async def _unjudged(world: World, key: bytes) -> None:
-    async with world.db.connection() as connection:
-        await account_store.password_unjudged(connection, key)
-
-
-# A second factor
 
 
 def read_code(code: str, method: Kind | None) -> Kind:

@@ -2,7 +2,7 @@
 
 from service.domain.sign_in import Origin, with_factor
 from service.errors import InvalidRequest, InvalidToken
-from service.flows import proofs
+from service.flows import passwords, proofs
 from service.flows import sessions as session_flow
 from service.flows.proofs import Finding, Trial
 from service.flows.sessions import Caller, Renewal
@@ -20,7 +20,7 @@ async def reauthenticate(
 
     Wrong secrets answer as at the sign-in, and are counted in the budget of known devices.
     """
-    normal = proofs.read_password(password)
+    normal = passwords.read(password)
     kind = None if code is None else proofs.read_code(code, None)
     trial = proofs.trial_of("session:reauthentication", caller, origin, stale=InvalidToken)
     async with world.db.connection() as connection:
@@ -31,7 +31,7 @@ async def reauthenticate(
     if person.enrolled and code is None:
         raise InvalidRequest("no code", errors=[{"pointer": "/code", "code": "missing"}])
     async with world.limits.charged("sign_in.network", origin.address):
-        await proofs.confirm_password(world, trial, person, normal)
+        await passwords.confirm(world, trial, person, normal)
     if code is None or kind is None or not person.enrolled:
         return await session_flow.acting(world, caller, lambda tx: _by_password(world, tx, caller, trial))
 

@@ -19,7 +19,7 @@ from service.errors import (
     InvalidPreAuthToken,
     InvalidRequest,
 )
-from service.flows import enrolment, proofs
+from service.flows import enrolment, passwords, proofs
 from service.flows import sessions as session_flow
 from service.flows.enrolment import Codes, Enrolment, Started
 from service.flows.proofs import Attempt, Finding, Trial
@@ -84,17 +84,17 @@ async def sign_in(
     world: World, origin: Origin, email: str, password: str, client: str, device_token: str | None
 ) -> Outcome:
     """The first step: a password. Unknown, disabled and wrong cost and answer the same (K-35, K-36)."""
-    address, normal = _address(email), proofs.read_password(password)
+    address, normal = _address(email), passwords.read(password)
     async with world.limits.charged("sign_in.network", origin.address):
         async with world.db.connection() as connection:
             person = await account_store.by_email(connection, address)
         known = person is not None and session_flow.is_known_device(world, person, device_token)
-        key = proofs.password_key(world, address, known=known)
+        key = passwords.key_of(world, address, known=known)
         password_hash = person.password_hash if person and not person.disabled else None
         attempt = Attempt(
             act="account:sign_in", person=person.id if person else None, origin=origin, client=client
         )
-        right = await proofs.examine_password(world, attempt, key, password_hash, normal)
+        right = await passwords.examine(world, attempt, key, password_hash, normal)
         now = world.clock.now()
 
         async def act(tx: Connection) -> _Verdict:
@@ -114,7 +114,7 @@ async def sign_in(
 
         outcome = _answer(world, await world.db.transact(act))
     if password_hash and world.pool.is_outdated(password_hash):
-        await proofs.rehash_password(world, address, password_hash, normal)
+        await passwords.rehash(world, address, password_hash, normal)
     return outcome
 
 
@@ -224,13 +224,13 @@ async def change_password(world: World, origin: Origin, token: str, password: st
 
     A try of the token is taken before anything is hashed: one token must not buy a flood of hashes.
     """
-    proofs.read_password(password, "/new_password")
+    passwords.read(password, "/new_password")
     async with world.limits.charged("sign_in.network", origin.address):
         pending, now = await _pending(world, token, client, Step.PASSWORD_CHANGE), world.clock.now()
         standing = pending.standing
-        normal = proofs.new_password(password, standing.email)
+        normal = passwords.new(password, standing.email)
         await world.db.transact(lambda tx: proofs.take_try(world, tx, pending.digest, spend=False))
-        password_hash = await proofs.new_password_hash(world, standing.person, normal)
+        password_hash = await passwords.new_hash(world, standing.person, normal)
         change = Attempt(act="account:password_change", person=standing.person, origin=origin, client=client)
 
         async def act(tx: Connection) -> _Verdict:

@@ -19,7 +19,7 @@ from service.errors import (
     TooManyAuthenticators,
     TwoFactorRequiredByPolicy,
 )
-from service.flows import enrolment, proofs
+from service.flows import enrolment, passwords, proofs
 from service.flows import sessions as session_flow
 from service.flows.enrolment import Codes, Enrolment, Started
 from service.flows.proofs import Finding
@@ -177,7 +177,7 @@ async def disable(world: World, origin: Origin, caller: Caller, password: str, c
 
     Raises TwoFactorRequiredByPolicy, NoAuthenticator, and for wrong secrets what the sign-in does.
     """
-    normal, kind = proofs.read_password(password), proofs.read_code(code, None)
+    normal, kind = passwords.read(password), proofs.read_code(code, None)
     if policy.requires_two_factors(world.settings.two_factor.required):
         raise TwoFactorRequiredByPolicy("required of everyone")
     trial = proofs.trial_of("two_factor:disable", caller, origin, stale=InvalidToken)
@@ -185,7 +185,7 @@ async def disable(world: World, origin: Origin, caller: Caller, password: str, c
     if not present:
         raise NoAuthenticator("no authenticator")
     async with world.limits.charged("sign_in.network", origin.address):
-        await proofs.confirm_password(world, trial, person, normal)
+        await passwords.confirm(world, trial, person, normal)
     async with world.db.connection() as connection:
         spent = await factor_store.spent(connection, caller.person, known=True)
 
