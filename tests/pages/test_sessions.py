@@ -299,3 +299,30 @@ def test_an_operator_disables_enables_and_ends_sessions(running: Dev) -> None:
         unknown = doorward("user", command, "nobody@example.com", environ=environ)
         assert (unknown.returncode, unknown.stdout) == (1, "")
         assert "not_found" in unknown.stderr
+
+
+async def test_the_last_sign_ins_are_filtered_and_paged_in_the_address(house: House) -> None:
+    ada = await house.a_person()
+    visitor = Visitor(ada)
+    for _ in range(3):
+        await ada.login(password="not the one")
+    await visitor.sign_in()
+    for _ in range(22):
+        house.clock.advance(60)
+        await ada.sign_in()
+    page = await visitor.get("/account?result=ok")
+    rows = page.answer.text.count('data-label="By"')
+    assert rows == 20
+    (older,) = [tag for name, tag in page.tags if name == "a" and "before=" in (tag.get("href") or "")]
+    page = await visitor.get(older["href"])
+    assert page.answer.text.count('data-label="By"') == 3
+    page = await visitor.get(f"/account?result=failed&address={ada.address}")
+    assert page.answer.text.count('data-label="By"') == 3
+    assert 'value="failed" selected' in page.answer.text
+    for query, count in (("address=203.0.113.9", 0), ("since=2999-01-01", 0), ("until=2000-01-01", 0)):
+        page = await visitor.get(f"/account?{query}")
+        assert page.answer.text.count('data-label="By"') == count, query
+    for query in ("result=x", "address=x", "since=x", "until=9999-12-31", "before=x", "since=20260101x"):
+        page = await visitor.get(f"/account?{query}")
+        assert page.answer.status_code == 400, query
+        assert "not right" in page.text

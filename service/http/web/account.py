@@ -1,6 +1,10 @@
 """`/account`: oneself, one's sessions and sign-ins, the password, and a fresh proof."""
 
-from typing import Any, cast
+from collections.abc import Mapping, Sequence
+from datetime import UTC, date, datetime, time, timedelta
+from ipaddress import ip_address
+from typing import Any
+from urllib.parse import urlencode
 from uuid import UUID
 
 from litestar import Response, Router, get, post
@@ -9,11 +13,11 @@ from litestar.params import FromPath
 from service.errors import DoorwardError, InvalidRequest
 from service.flows import me as flow
 from service.flows import reauthentication as reauthentication_flow
-from service.flows.me import Result
+from service.flows.me import SignIn
 from service.http import browser
 from service.http.browser import Asking
 from service.http.guards import MAX_BODY, origin_of, world_of
-from service.http.pages import back, carried, carrying, form_of, go, page, refused, return_to, signed_in
+from service.http.pages import HOME, back, carried, carrying, form_of, go, page, refused, return_to, signed_in
 from service.http.web.fields import code_typed
 
 _SIGN_INS = 20
@@ -23,10 +27,8 @@ _SIGN_INS = 20
 async def account(request: Asking) -> Response[str]:
     caller, world = await signed_in(request), world_of(request)
     known = await flow.overview(world, caller)
-    result, before = _filters(request)
-    sign_ins = await flow.sign_ins(
-        world, caller, result=result, before=before, since=None, until=None, address=None, limit=_SIGN_INS
-    )
+    filters = _filters(request.query_params)
+    sign_ins = await flow.sign_ins(world, caller, **filters, limit=_SIGN_INS)
     living = await flow.sessions(world, caller, ended=False, before=None, limit=200)
     return page(
         request,
@@ -41,8 +43,8 @@ async def account(request: Asking) -> Response[str]:
         sessions=sorted(living, key=lambda one: not one.current),
         ended=await flow.sessions(world, caller, ended=True, before=None, limit=10),
         sign_ins=sign_ins,
-        result=result or "",
-        older=sign_ins[-1].id if len(sign_ins) == _SIGN_INS else None,
+        asked=request.query_params,
+        older=_older(request.query_params, sign_ins),
     )
 
 
@@ -112,15 +114,34 @@ async def reauthentication(request: Asking) -> Response[str]:
     return go(request, target, cookies=browser.renewed(request, cookie))
 
 
-def _filters(request: Asking) -> tuple[Result | None, UUID | None]:
-    """The filter and the cursor of the sign-ins, from the address of the page."""
-    result, before = request.query_params.get("result"), request.query_params.get("before")
-    if result and result not in ("ok", "failed", "refused"):
-        raise InvalidRequest("no such result")
+def _filters(asked: Mapping[str, str]) -> dict[str, Any]:
+    """The filters and the cursor of the sign-ins, from the address of the page. Days are whole days of UTC,
+    the last one included. Raises InvalidRequest."""
+    result, address = asked.get("result") or None, asked.get("address", "").strip()
     try:
-        return cast(Any, result or None), UUID(before) if before else None
-    except ValueError:
-        raise InvalidRequest("no such cursor") from None
+        if result not in (None, "ok", "failed", "refused"):
+            raise ValueError(result)
+        return {
+            "result": result,
+            "before": UUID(asked["before"]) if asked.get("before") else None,
+            "since": _midnight(asked["since"]) if asked.get("since") else None,
+            "until": _midnight(asked["until"]) + timedelta(days=1) if asked.get("until") else None,
+            "address": str(ip_address(address)) if address else None,
+        }
+    except (ValueError, OverflowError):
+        raise InvalidRequest("a filter of the sign-ins is not right") from None
+
+
+def _midnight(day: str) -> datetime:
+    return datetime.combine(date.fromisoformat(day), time(), UTC)
+
+
+def _older(asked: Mapping[str, str], sign_ins: Sequence[SignIn]) -> str | None:
+    """The address of the next page, with the same filters."""
+    if len(sign_ins) < _SIGN_INS:
+        return None
+    kept = {name: asked[name] for name in ("result", "since", "until", "address") if asked.get(name)}
+    return f"{HOME}?{urlencode(kept | {'before': str(sign_ins[-1].id)})}#sign-ins"
 
 
 router = Router(
