@@ -1,8 +1,9 @@
 """The service's keys as values: choose, sign, verify, publish. `stores/keys.py` loads them.
 
-Three kinds live sealed in Postgres, and one outside it (the encryption keys that seal the others):
+They live sealed in Postgres, and one outside it (the encryption keys that seal the others):
 
-- `sign`: ES256 key pairs that sign tokens; the public halves stand in the JWKS.
+- `sign`, `sign_rs256`, `sign_ed25519`: key pairs that sign tokens, a kind for each algorithm; the public
+  halves stand in the JWKS.
 - `token`: HMAC keys of refresh and device tokens. A family keeps the key it was born under.
 - `pepper`: HMAC keys over the hashes of backup codes.
 - `index`: the HMAC key of look-up digests (an e-mail's failure counter); never rotated alone.
@@ -12,26 +13,51 @@ import base64
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from enum import StrEnum
 from functools import cached_property
+from typing import Literal, TypeAlias, assert_never
 
 import msgspec
 from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.asymmetric import ec, padding, rsa
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
+from cryptography.hazmat.primitives.asymmetric.types import PublicKeyTypes
 from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature
 from joserfc import jwt
 from joserfc.errors import JoseError
-from joserfc.jwk import ECKey
+from joserfc.jwk import ECKey, OKPKey, RSAKey
 
 from service.errors import Unavailable
+
+#: The JOSE names of what we sign with (RFC 7518 §3.1, RFC 9864 §2.2).
+Alg: TypeAlias = Literal["ES256", "RS256", "Ed25519"]
+PrivateKey: TypeAlias = ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey | Ed25519PrivateKey
+PublicJwk: TypeAlias = ECKey | RSAKey | OKPKey
+
+#: How long anybody may keep the JWKS, as its Cache-Control says.
+JWKS_MAX_AGE = timedelta(minutes=5)
+#: The `typ` of what we sign: ID, access (RFC 9068) and logout tokens.
+_TYPES = ("JWT", "at+jwt", "logout+jwt")
 
 
 class Kind(StrEnum):
     SIGN = "sign"
+    SIGN_RS256 = "sign_rs256"
+    SIGN_ED25519 = "sign_ed25519"
     TOKEN = "token"
     PEPPER = "pepper"
     INDEX = "index"
+
+
+#: Each kind of signing key with its one algorithm. The algorithm is a property of the key: a header that
+#: names another is a forgery, not a choice (RFC 8725 §3.1).
+ALGORITHMS: Mapping[Kind, Alg] = {
+    Kind.SIGN: "ES256",
+    Kind.SIGN_RS256: "RS256",
+    Kind.SIGN_ED25519: "Ed25519",
+}
+SIGNING: Mapping[Alg, Kind] = {alg: kind for kind, alg in ALGORITHMS.items()}
 
 
 class BadToken(Exception):
@@ -45,7 +71,7 @@ def b64url(data: bytes) -> str:
 
 @dataclass(frozen=True)
 class Key:
-    """One key. `material` is 32 random bytes, or for `sign` the PKCS#8 DER of a P-256 key.
+    """One key. `material` is 32 random bytes, or the PKCS#8 DER of a signing key.
 
     The id of a signing key is its RFC 7638 thumbprint, and so is its `kid`.
     """
@@ -56,44 +82,97 @@ class Key:
     created_at: datetime
     active_from: datetime
 
+    @property
+    def alg(self) -> Alg:
+        return ALGORITHMS[self.kind]
+
     @cached_property
-    def private_key(self) -> ec.EllipticCurvePrivateKey:
-        key = serialization.load_der_private_key(self.material, password=None)
-        if not isinstance(key, ec.EllipticCurvePrivateKey):
-            raise TypeError("a signing key must be a P-256 key")
-        return key
+    def private_key(self) -> PrivateKey:
+        # The seal has authenticated these bytes as ours. To prove an RSA key's primes once more takes 84 ms
+        # of the event loop, in every worker and at every reload.
+        key = serialization.load_der_private_key(
+            self.material, password=None, unsafe_skip_rsa_key_validation=True
+        )
+        match self.alg, key:
+            case ("ES256", ec.EllipticCurvePrivateKey()) if isinstance(key.curve, ec.SECP256R1):
+                return key
+            case ("RS256", rsa.RSAPrivateKey()):
+                return key
+            case ("Ed25519", Ed25519PrivateKey()):
+                return key
+        raise TypeError(f"not a key of {self.alg}")
 
     @cached_property
     def public_jwk(self) -> Mapping[str, str]:
-        numbers = self.private_key.public_key().public_numbers()
-        point = {"x": b64url(numbers.x.to_bytes(32, "big")), "y": b64url(numbers.y.to_bytes(32, "big"))}
-        return {"kty": "EC", "crv": "P-256", "use": "sig", "alg": "ES256", "kid": self.id, **point}
+        """The public half alone (RFC 7517 §4, RFC 7518 §6, RFC 8037 §2)."""
+        numbers = _imported(self.private_key).as_dict(private=False)
+        return {
+            **{name: str(value) for name, value in numbers.items() if name != "kid"},
+            "use": "sig",
+            "alg": self.alg,
+            "kid": self.id,
+        }
 
     @cached_property
-    def verifier(self) -> ECKey:
-        """The key as joserfc wants it, imported once since that costs more than a verification."""
-        return ECKey.import_key(dict(self.public_jwk))
+    def verifier(self) -> PublicJwk:
+        """The public half as joserfc wants it, imported once since that costs more than a verification."""
+        return _imported(self.private_key.public_key())
 
     def header(self, typ: str) -> str:
-        return b64url(json.dumps({"alg": "ES256", "typ": typ, "kid": self.id}).encode())
+        return b64url(json.dumps({"alg": self.alg, "typ": typ, "kid": self.id}).encode())
+
+    def signature(self, data: bytes) -> bytes:
+        """The signature of a JWS (RFC 7518 §3.3 and §3.4, RFC 8037 §3.1)."""
+        key = self.private_key
+        if isinstance(key, ec.EllipticCurvePrivateKey):
+            r, s = decode_dss_signature(key.sign(data, ec.ECDSA(hashes.SHA256())))
+            return r.to_bytes(32, "big") + s.to_bytes(32, "big")
+        if isinstance(key, rsa.RSAPrivateKey):
+            return key.sign(data, padding.PKCS1v15(), hashes.SHA256())
+        return key.sign(data)
 
 
-def new_signing_material() -> tuple[str, bytes]:
-    """A fresh P-256 key: its thumbprint (RFC 7638) and its PKCS#8 DER."""
-    private = ec.generate_private_key(ec.SECP256R1())
+def _imported(key: PrivateKey | PublicKeyTypes) -> PublicJwk:
+    if isinstance(key, ec.EllipticCurvePrivateKey | ec.EllipticCurvePublicKey):
+        return ECKey.import_key(key)
+    if isinstance(key, rsa.RSAPrivateKey | rsa.RSAPublicKey):
+        return RSAKey.import_key(key)
+    if isinstance(key, Ed25519PrivateKey | Ed25519PublicKey):
+        return OKPKey.import_key(key)
+    raise TypeError("a key that nothing is signed with")
+
+
+def new_signing_material(kind: Kind) -> tuple[str, bytes]:
+    """A fresh key of a signing kind: its thumbprint (RFC 7638) and its PKCS#8 DER.
+
+    RSA with 3072 bits takes some tenths of a second: not for the event loop.
+    """
+    private: PrivateKey
+    match ALGORITHMS[kind]:
+        case "ES256":
+            private = ec.generate_private_key(ec.SECP256R1())
+        case "RS256":
+            private = rsa.generate_private_key(public_exponent=65537, key_size=3072)
+        case "Ed25519":
+            private = Ed25519PrivateKey.generate()
+        case unknown:
+            assert_never(unknown)
     der = private.private_bytes(
         serialization.Encoding.DER, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
     )
-    return ECKey.import_key(private).thumbprint(), der
+    return _imported(private).thumbprint(), der
 
 
 class Keyring:
     """Immutable; a reload makes a new one."""
 
     def __init__(self, keys: Sequence[Key]) -> None:
-        self._by_kind = {kind: [k for k in keys if k.kind is kind] for kind in Kind}
-        self._signers = {key.id: key for key in self._by_kind[Kind.SIGN]}
-        self._headers = {(k.id, t): k.header(t) for k in self._signers.values() for t in ("JWT", "at+jwt")}
+        self._by_kind = {
+            kind: sorted((k for k in keys if k.kind is kind), key=lambda k: k.active_from, reverse=True)
+            for kind in Kind
+        }
+        self._signers = {key.id: key for key in keys if key.kind in ALGORITHMS}
+        self._headers = {(key.id, typ): key.header(typ) for key in self._signers.values() for typ in _TYPES}
         self.jwks = json.dumps({"keys": [dict(k.public_jwk) for k in self._signers.values()]}).encode()
 
     @property
@@ -101,15 +180,15 @@ class Keyring:
         return [kind for kind, keys in self._by_kind.items() if not keys]
 
     def all(self, kind: Kind) -> Sequence[Key]:
-        """Every live key of a kind, newest first."""
-        return sorted(self._by_kind[kind], key=lambda key: key.active_from, reverse=True)
+        """Every living key of a kind, newest first."""
+        return self._by_kind[kind]
 
     def active(self, kind: Kind, now: datetime) -> Key:
         """The newest key whose time has come; a key may be published before it is used.
 
         Raises Unavailable in a node that came up before its database and has read no key yet.
         """
-        keys = self.all(kind)
+        keys = self._by_kind[kind]
         if not keys:
             raise Unavailable(f"no {kind} key has been read yet", retry_after=2)
         return next((key for key in keys if key.active_from <= now), keys[-1])
@@ -117,23 +196,22 @@ class Keyring:
     def get(self, kind: Kind, key_id: str) -> Key | None:
         return next((key for key in self._by_kind[kind] if key.id == key_id), None)
 
-    def sign(self, claims: Mapping[str, object], typ: str, now: datetime) -> str:
-        """A compact JWS, ES256 (RFC 7518 §3.4).
+    def sign(self, claims: Mapping[str, object], typ: str, now: datetime, alg: Alg = "ES256") -> str:
+        """A compact JWS (RFC 7515 §3.1) by the active key of an algorithm.
 
         The signature is made raw because this is on every hot path: the library's way costs half
         as much again as the signature itself. The tests check the result against joserfc.
         """
-        key = self.active(Kind.SIGN, now)
+        key = self.active(SIGNING[alg], now)
         body = f"{self._headers[key.id, typ]}.{b64url(msgspec.json.encode(claims))}"
-        der = key.private_key.sign(body.encode("ascii"), ec.ECDSA(hashes.SHA256()))
-        r, s = decode_dss_signature(der)
-        return f"{body}.{b64url(r.to_bytes(32, 'big') + s.to_bytes(32, 'big'))}"
+        return f"{body}.{b64url(key.signature(body.encode('ascii')))}"
 
     def verify(self, token: str, typ: str) -> Mapping[str, object]:
         """The claims of a JWS that one of our keys signed, of just this `typ`; BadToken otherwise.
 
-        The algorithm comes from the key, never from the header; `typ` is compared before anything
-        else may be believed, so that an ID token never passes as an access token (RFC 9068 §4).
+        The algorithm comes from the key that `kid` names, never from the header: whoever may choose it
+        signs with what is public (RFC 8725 §2.1). `typ` is compared before anything else may be believed,
+        so that an ID token never passes as an access token (RFC 9068 §4).
         """
         if len(token) > 4096 or not token.isascii():
             raise BadToken("longer than any token we sign, or not ASCII")
@@ -147,6 +225,6 @@ class Keyring:
         if key is None:
             raise BadToken("the kid is unknown")
         try:
-            return jwt.decode(token, key.verifier, algorithms=["ES256"]).claims
+            return jwt.decode(token, key.verifier, algorithms=[key.alg]).claims
         except (JoseError, ValueError) as fault:
             raise BadToken(f"the signature does not hold: {type(fault).__name__}") from None

@@ -5,6 +5,7 @@ Test doubles are the clock and nothing else: what is remembered is remembered fo
 
 import os
 from collections.abc import AsyncIterator, Iterator
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -13,10 +14,14 @@ import httpx
 import pytest
 
 from service.app import create
+from service.crypto import Sealer, SealingKey
 from service.embedded import Embedded, Prefer, Servers
-from service.settings import Settings
+from service.entropy import Entropy
+from service.keyring import ALGORITHMS
+from service.settings import DatabaseSettings, Settings
 from service.stores import keys as key_store
 from service.stores import schema
+from service.stores.postgres import Connection, Database
 from service.world import World, make_world
 from tests.builders import ENCRYPTION_KEYS, FixedClock, House
 from tests.documented import require_documented
@@ -33,11 +38,24 @@ def servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Servers]:
 
 @pytest.fixture(scope="session")
 async def template(servers: Servers) -> str:
-    """A migrated database that each test copies."""
+    """A migrated database that each test copies, with the signing keys of this run: an RSA key for each test
+    would take longer than the test. They are test values, sealed under one. The other keys are each test's
+    own, so that no test meets another's counters."""
     admin = await asyncpg.connect(servers.postgres_url)
     await admin.execute("CREATE DATABASE template_doorward")
     await admin.close()
-    await schema.up(servers.postgres_url.replace("/doorward?", "/template_doorward?"))
+    url = servers.postgres_url.replace("/doorward?", "/template_doorward?")
+    await schema.up(url)
+    database = Database(DatabaseSettings.model_validate({"url": url}))
+    sealer = Sealer([SealingKey(*key) for key in settings_of(servers, url).parsed_encryption_keys()])
+    an_hour_ago = datetime.now(UTC) - timedelta(hours=1)
+
+    async def made(tx: Connection) -> None:
+        for kind in ALGORITHMS:
+            await key_store.create(tx, sealer, Entropy(), kind, an_hour_ago, an_hour_ago)
+
+    await database.transact(made)
+    await database.close()
     return "template_doorward"
 
 
@@ -52,9 +70,8 @@ async def database_url(servers: Servers, template: str, request: pytest.FixtureR
     await admin.close()
 
 
-@pytest.fixture
-def settings(servers: Servers, database_url: str, request: pytest.FixtureRequest) -> Settings:
-    """Settings of a test; `@pytest.mark.parametrize("settings", [{…}], indirect=True)` changes some."""
+def settings_of(servers: Servers, database_url: str, **changes: object) -> Settings:
+    """Settings of a test on these servers."""
     return Settings.load(
         {
             "dev": True,
@@ -70,9 +87,15 @@ def settings(servers: Servers, database_url: str, request: pytest.FixtureRequest
             "hash.queue": 200,
             "trusted_proxies": "127.0.0.1",
         }
-        | getattr(request, "param", {}),
+        | changes,
         environ={},
     )
+
+
+@pytest.fixture
+def settings(servers: Servers, database_url: str, request: pytest.FixtureRequest) -> Settings:
+    """Settings of a test; `@pytest.mark.parametrize("settings", [{…}], indirect=True)` changes some."""
+    return settings_of(servers, database_url, **getattr(request, "param", {}))
 
 
 @pytest.fixture

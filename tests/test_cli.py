@@ -86,7 +86,14 @@ def test_an_address_is_taken_once(running: Dev) -> None:
 
 def test_keys_are_made_once_and_added_on_wish(running: Dev) -> None:
     before = json.loads(doorward("keys", "list", "--json", environ=running.environ).stdout)
-    assert sorted(key["kind"] for key in before) == ["index", "pepper", "sign", "token"]
+    assert sorted(key["kind"] for key in before) == [
+        "index",
+        "pepper",
+        "sign",
+        "sign_ed25519",
+        "sign_rs256",
+        "token",
+    ]
     made = json.loads(doorward("keys", "create", "sign", "--json", environ=running.environ).stdout)["id"]
     after = json.loads(doorward("keys", "list", "--json", environ=running.environ).stdout)
     assert {key["id"] for key in after} - {key["id"] for key in before} == {made}

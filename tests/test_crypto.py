@@ -1,26 +1,15 @@
-"""Sealing, digests with a purpose, the hash pool, and our tokens against an independent library."""
+"""Sealing, digests with a purpose, the hash pool, and identifiers."""
 
 import asyncio
-import json
-from datetime import UTC, datetime, timedelta
 
 import pytest
-from joserfc import jwt
-from joserfc.jwk import KeySet
 
 from service import crypto
 from service.crypto import HashCost, HashPool, Sealer, SealingKey
 from service.entropy import Entropy
 from service.errors import Unavailable
-from service.keyring import BadToken, Key, Keyring, Kind, new_signing_material
 
-NOW = datetime(2026, 1, 1, tzinfo=UTC)
 OLD, NEW = SealingKey("old", b"o" * 32), SealingKey("new", b"n" * 32)
-
-
-def _signing_key(active_from: datetime = NOW) -> Key:
-    name, material = new_signing_material()
-    return Key(name, Kind.SIGN, material, NOW, active_from)
 
 
 def test_a_sealed_record_opens_in_its_place_only() -> None:
@@ -95,40 +84,6 @@ async def test_nobodys_password_is_hashed_and_never_fits() -> None:
     assert not pool.is_outdated(encoded)
     assert HashPool(HashCost(passes=3), threads=1, queue=1, deadline=1).is_outdated(encoded)
     pool.close()
-
-
-def test_a_token_of_ours_verifies_with_an_independent_library() -> None:
-    ring = Keyring([_signing_key()])
-    token = ring.sign({"sub": "ada", "exp": 5}, "at+jwt", NOW)
-    keys = KeySet.import_key_set(json.loads(ring.jwks))
-    found = jwt.decode(token, keys, algorithms=["ES256"])
-    assert found.claims == {"sub": "ada", "exp": 5}
-    assert found.header["typ"] == "at+jwt"
-    assert found.header["kid"] == keys.keys[0].thumbprint()
-    assert ring.verify(token, "at+jwt") == {"sub": "ada", "exp": 5}
-
-
-def test_a_token_of_another_use_or_key_is_refused() -> None:
-    ring, other = Keyring([_signing_key()]), Keyring([_signing_key()])
-    token = ring.sign({"sub": "ada"}, "JWT", NOW)
-    with pytest.raises(BadToken):
-        ring.verify(token, "at+jwt")
-    with pytest.raises(BadToken):
-        other.verify(token, "JWT")
-    body, _, signature = token.rpartition(".")
-    for forged in (f"{body}.", body, f"{body}.{signature[:-4]}AAAA", "", "..", "a.b.c", "ü.ü.ü", token * 40):
-        with pytest.raises(BadToken):
-            ring.verify(forged, "JWT")
-
-
-def test_a_key_is_published_before_it_is_used() -> None:
-    old, new = _signing_key(), _signing_key(NOW + timedelta(hours=1))
-    ring = Keyring([old, new])
-    assert ring.active(Kind.SIGN, NOW) == old
-    assert ring.active(Kind.SIGN, NOW + timedelta(hours=1)) == new
-    assert {key["kid"] for key in json.loads(ring.jwks)["keys"]} == {old.id, new.id}
-    assert not {"d", "p", "q", "k"} & set().union(*json.loads(ring.jwks)["keys"])
-    assert Keyring([new]).active(Kind.SIGN, NOW) == new
 
 
 def test_row_identifiers_are_version_seven_and_in_order_of_birth() -> None:

@@ -1,11 +1,13 @@
 """The service's keys, sealed in Postgres."""
 
+import asyncio
 from collections.abc import Sequence
 from datetime import datetime
 
 from service.crypto import Sealer
 from service.entropy import Entropy
-from service.keyring import Key, Kind, new_signing_material
+from service.errors import Unavailable
+from service.keyring import ALGORITHMS, Key, Kind, new_signing_material
 from service.stores.postgres import Connection, queries
 
 _sql = queries("keys")
@@ -33,8 +35,9 @@ async def create(
     tx: Connection, sealer: Sealer, entropy: Entropy, kind: Kind, now: datetime, active_from: datetime
 ) -> str:
     """Make a key of a kind and return its id: a thumbprint, or eight random bytes in hex."""
-    if kind is Kind.SIGN:
-        name, material = new_signing_material()
+    if kind in ALGORITHMS:
+        # An RSA key takes some tenths of a second: every other request of this node goes on meanwhile.
+        name, material = await asyncio.to_thread(new_signing_material, kind)
     else:
         name, material = entropy.token(8).hex(), entropy.token(32)
     sealed = sealer.seal(material, entropy.token(12), "service_key", kind, name)
@@ -42,8 +45,27 @@ async def create(
     return name
 
 
+async def lock(tx: Connection) -> None:
+    """Hold the keys until the transaction ends: whoever makes or retires one has looked at them all.
+
+    It asks again rather than wait in Postgres, whose limits of a statement are shorter than the making of
+    an RSA key may be. Raises Unavailable after half a minute.
+    """
+    for _ in range(600):
+        if await try_lock(tx):
+            return
+        await asyncio.sleep(0.05)
+    raise Unavailable("another node has held the keys for half a minute", retry_after=5)
+
+
+async def try_lock(tx: Connection) -> bool:
+    """As `lock`, but False at once where another node holds them."""
+    held: bool = await _sql.try_lock_keys(tx)
+    return held
+
+
 async def ensure(tx: Connection, sealer: Sealer, entropy: Entropy, now: datetime) -> Sequence[str]:
     """Make the first key of each kind that has none, once however many nodes ask; the new ids."""
-    await _sql.lock_keys(tx)
+    await lock(tx)
     present = {key.kind for key in await load(tx, sealer)}
     return [await create(tx, sealer, entropy, kind, now, now) for kind in Kind if kind not in present]

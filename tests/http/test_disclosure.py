@@ -441,7 +441,7 @@ async def test_the_discovery_document_is_true(house: House) -> None:
         if name.endswith(("_endpoint", "_uri")):
             assert value.startswith(f"{ISSUER}/"), name
             assert (await house.client.get(urlsplit(value).path)).status_code != 404, name
-    assert "none" not in document["id_token_signing_alg_values_supported"]
+    assert document["id_token_signing_alg_values_supported"] == ["RS256", "ES256", "Ed25519"]
     ada = await house.a_person()
     tokens = await ada.sign_in()
     header = json.loads(base64.urlsafe_b64decode(tokens["id_token"].split(".")[0] + "=="))
@@ -455,11 +455,19 @@ async def test_the_published_keys_are_public(house: House) -> None:
     answer = await house.client.get("/oauth2/jwks")
     keys = answer.json()["keys"]
     assert set(answer.json()) == {"keys"}
-    assert len(keys) >= 1
+    kinds = {
+        "ES256": ("EC", ["crv", "kty", "x", "y"]),
+        "RS256": ("RSA", ["e", "kty", "n"]),
+        "Ed25519": ("OKP", ["crv", "kty", "x"]),
+    }
+    assert sorted(key["alg"] for key in keys) == sorted(kinds)
+    assert len({key["kid"] for key in keys}) == len(keys)
     for key in keys:
-        assert set(key) == {"kty", "crv", "use", "alg", "kid", "x", "y"}
-        assert (key["kty"], key["use"], key["alg"]) == ("EC", "sig", "ES256")
-        thumbprint = json.dumps({n: key[n] for n in ("crv", "kty", "x", "y")}, separators=(",", ":"))
+        kty, required = kinds[key["alg"]]
+        # Nothing beside the public numbers: of RSA not even a prime (RFC 7518 §6.3.2).
+        assert set(key) == {*required, "use", "alg", "kid"}
+        assert (key["kty"], key["use"]) == (kty, "sig")
+        thumbprint = json.dumps({n: key[n] for n in required}, separators=(",", ":"))
         digest = base64.urlsafe_b64encode(hashlib.sha256(thumbprint.encode()).digest())
         assert key["kid"] == digest.rstrip(b"=").decode()
 

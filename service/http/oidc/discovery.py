@@ -9,8 +9,10 @@ from litestar.openapi.datastructures import ResponseSpec
 
 from service.errors import Unavailable
 from service.http.api.documented import problems
+from service.keyring import JWKS_MAX_AGE
 
-_CACHE = {"Cache-Control": "public, max-age=300"}
+#: A new signing key waits this long, and a margin, before it signs: see flows/keys.py.
+_CACHE = {"Cache-Control": f"public, max-age={int(JWKS_MAX_AGE.total_seconds())}"}
 #: The answers are bytes that are made once; this says what is in them.
 _METADATA = {200: ResponseSpec(dict[str, Any], generate_examples=False, description="The metadata")}
 
@@ -52,7 +54,7 @@ def _metadata(state: State) -> Response[bytes]:
         "response_types_supported": [],
         "grant_types_supported": [],
         "subject_types_supported": ["public"],
-        "id_token_signing_alg_values_supported": ["ES256"],
+        "id_token_signing_alg_values_supported": ["RS256", "ES256", "Ed25519"],
         "acr_values_supported": ["urn:doorward:acr:1fa", "urn:doorward:acr:2fa"],
         "claims_supported": [
             "iss",

@@ -4,5 +4,5 @@ SELECT id, kind, sealed, created_at, active_from, retired_at FROM service_key OR
 -- name: add_key!
 INSERT INTO service_key (id, kind, sealed, created_at, active_from) VALUES (:id, :kind, :sealed, :now, :active_from);
 
--- name: lock_keys!
-SELECT pg_advisory_xact_lock(hashtext('doorward.service_key'));
+-- name: try_lock_keys$
+SELECT pg_try_advisory_xact_lock(hashtext('doorward.service_key'));
