@@ -26,6 +26,7 @@ from service.http.oidc import discovery
 from service.http.web import account as web_account
 from service.http.web import sign_in as web_sign_in
 from service.http.web import two_factor as web_two_factor
+from service.jobs.keys import keep_rotating
 from service.settings import Settings
 from service.world import World, keep_current, make_world, require_keys
 
@@ -64,9 +65,10 @@ def routes(world: World) -> Litestar:
     @asynccontextmanager
     async def lifespan(_: Litestar) -> AsyncIterator[None]:
         await start(world)
-        current = asyncio.create_task(keep_current(world))
+        jobs = [asyncio.create_task(job(world)) for job in (keep_current, keep_rotating)]
         yield
-        current.cancel()
+        for job in jobs:
+            job.cancel()
         await world.close()
 
     app = Litestar(

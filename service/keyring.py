@@ -168,7 +168,9 @@ class Keyring:
 
     def __init__(self, keys: Sequence[Key]) -> None:
         self._by_kind = {
-            kind: sorted((k for k in keys if k.kind is kind), key=lambda k: k.active_from, reverse=True)
+            kind: sorted(
+                (k for k in keys if k.kind is kind), key=lambda k: (k.active_from, k.id), reverse=True
+            )
             for kind in Kind
         }
         self._signers = {key.id: key for key in keys if key.kind in ALGORITHMS}
@@ -195,6 +197,15 @@ class Keyring:
 
     def get(self, kind: Kind, key_id: str) -> Key | None:
         return next((key for key in self._by_kind[kind] if key.id == key_id), None)
+
+    def find(self, key_id: str) -> Key | None:
+        """A living key of whatever kind."""
+        return next((key for kind in Kind for key in self._by_kind[kind] if key.id == key_id), None)
+
+    def superseded_at(self, key: Key) -> datetime | None:
+        """When the next key of its kind takes over from one, or took over; None for the newest."""
+        newer = self._by_kind[key.kind][: self._by_kind[key.kind].index(key)]
+        return newer[-1].active_from if newer else None
 
     def sign(self, claims: Mapping[str, object], typ: str, now: datetime, alg: Alg = "ES256") -> str:
         """A compact JWS (RFC 7515 §3.1) by the active key of an algorithm.

@@ -111,6 +111,12 @@ class HashSettings(Section):
     deadline_ms: Milliseconds = Field(1500, description="How long a hash may wait, ms.")
 
 
+class KeySettings(Section):
+    rotate_days: int = Field(
+        90, ge=0, le=3650, description="Age at which a signing key is followed by the next, days; 0 = never."
+    )
+
+
 class Settings(Section):
     issuer: str = Field("", description="The https address people and portals see, without a path.")
     encryption_keys: SecretStr = Field(
@@ -136,6 +142,7 @@ class Settings(Section):
     tokens: TokenSettings = TokenSettings()
     limits: LimitSettings = LimitSettings()
     hash: HashSettings = HashSettings()
+    keys: KeySettings = KeySettings()
 
     @model_validator(mode="after")
     def _holds(self) -> Self:

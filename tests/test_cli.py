@@ -7,6 +7,7 @@ import socket
 from collections.abc import Iterator
 from pathlib import Path
 
+import httpx
 import pytest
 
 from service.commands import show
@@ -66,6 +67,8 @@ def test_a_person_is_created_listed_and_shown(running: Dev) -> None:
         (["user", "create", "b@example.com", "--role", "god", "--password-stdin"], "x", 2, "god"),
         (["user", "show", "nobody@example.com"], "", 1, "no such person"),
         (["keys", "create", "index"], "", 2, "index"),
+        (["keys", "rotate", "--alg", "HS256"], "", 2, "HS256"),
+        (["keys", "retire", "-no-such-key"], "", 1, "no living key"),
         (["nonsense"], "", 2, "nonsense"),
     ],
 )
@@ -84,9 +87,15 @@ def test_an_address_is_taken_once(running: Dev) -> None:
     assert "taken" in refused.stderr
 
 
+def keys_of(running: Dev) -> dict[str, dict[str, str]]:
+    """The living keys by their ids."""
+    listed = json.loads(doorward("keys", "list", "--json", environ=running.environ).stdout)
+    return {key["id"]: key for key in listed}
+
+
 def test_keys_are_made_once_and_added_on_wish(running: Dev) -> None:
-    before = json.loads(doorward("keys", "list", "--json", environ=running.environ).stdout)
-    assert sorted(key["kind"] for key in before) == [
+    before = keys_of(running)
+    assert sorted(key["kind"] for key in before.values()) == [
         "index",
         "pepper",
         "sign",
@@ -94,10 +103,46 @@ def test_keys_are_made_once_and_added_on_wish(running: Dev) -> None:
         "sign_rs256",
         "token",
     ]
-    made = json.loads(doorward("keys", "create", "sign", "--json", environ=running.environ).stdout)["id"]
-    after = json.loads(doorward("keys", "list", "--json", environ=running.environ).stdout)
-    assert {key["id"] for key in after} - {key["id"] for key in before} == {made}
+    assert {key["state"] for key in before.values()} == {"active"}
+    made = json.loads(doorward("keys", "create", "token", "--json", environ=running.environ).stdout)["id"]
+    after = keys_of(running)
+    assert set(after) - set(before) == {made}
+    assert after[made]["state"] == "next"
     assert doorward("migrate", "up", environ=running.environ).stdout == "nothing to do\n"
+
+
+def test_the_next_signing_key_is_published_once_and_may_be_taken_back(running: Dev) -> None:
+    before = keys_of(running)
+    words = ("keys", "rotate", "--alg", "Ed25519", "--json")
+    first, again = (json.loads(doorward(*words, environ=running.environ).stdout) for _ in range(2))
+    (made,) = first
+    assert again == [made | {"made": False}]
+    published = {key["kid"]: key["alg"] for key in httpx.get(f"{running.url}/oauth2/jwks").json()["keys"]}
+    assert published.items() <= {key["id"]: key["alg"] for key in keys_of(running).values()}.items()
+    assert keys_of(running)[made["id"]]["state"] == "next"
+    told = doorward("keys", "rotate", environ=running.environ).stdout.splitlines()
+    assert [line.split()[:2] for line in told] == [
+        ["ES256", "published"],
+        ["RS256", "published"],
+        ["Ed25519", "was"],
+    ]
+    for key in keys_of(running).values():
+        if key["state"] == "next" and key["alg"]:
+            assert doorward("keys", "retire", key["id"], environ=running.environ).returncode == 0
+    assert {key["id"] for key in keys_of(running).values() if key["alg"]} == {
+        key["id"] for key in before.values() if key["alg"]
+    }
+
+
+@pytest.mark.parametrize("kind", ["sign", "sign_rs256", "sign_ed25519", "token", "pepper", "index"])
+def test_a_key_that_is_used_is_not_retired(running: Dev, kind: str) -> None:
+    (key,) = (one for one in keys_of(running).values() if (one["kind"], one["state"]) == (kind, "active"))
+    for words in (["keys", "retire", key["id"]], ["keys", "retire", "--force", key["id"]]):
+        refused = doorward(*words, environ=running.environ)
+        assert refused.returncode == 1
+        assert refused.stderr.startswith("conflict: ")
+        assert len(refused.stderr.splitlines()) == 1
+    assert key["id"] in keys_of(running)
 
 
 def test_the_schema_tells_its_state(running: Dev) -> None:

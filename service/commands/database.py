@@ -5,8 +5,8 @@ from typing import Any
 import click
 
 from service.commands import read_settings, refuse, run, show
+from service.flows import keys as key_flow
 from service.settings import Settings
-from service.stores import keys as key_store
 from service.stores import schema
 from service.stores.postgres import Database
 from service.world import make_world
@@ -64,8 +64,8 @@ async def apply(found: Settings) -> list[str]:
     applied = await schema.up(found.database.url.get_secret_value())
     world = make_world(found)
     try:
-        now = await world.db.time()
-        made = await world.db.transact(lambda tx: key_store.ensure(tx, world.sealer, world.entropy, now))
+        world.clock.set_to(await world.db.time())
+        made = await key_flow.ensure(world)
     finally:
         await world.close()
     lines = [f"applied {one.version:04} {one.name}" for one in applied]

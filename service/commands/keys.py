@@ -1,14 +1,13 @@
 """`doorward keys`: the service's own keys."""
 
 import json
-from datetime import timedelta
-from typing import Any
+from typing import Any, get_args
 
 import click
 
 from service.commands import in_world, show
-from service.keyring import Kind
-from service.stores import keys as key_store
+from service.flows import keys as key_flow
+from service.keyring import ALGORITHMS, Alg, Kind
 from service.world import World
 
 
@@ -27,6 +26,8 @@ def keys_list(as_json: bool) -> None:
             {
                 "id": key.id,
                 "kind": key.kind.value,
+                "alg": ALGORITHMS.get(key.kind, ""),
+                "state": key_flow.state(world, key),
                 "active_from": key.active_from.isoformat(timespec="seconds"),
             }
             for kind in Kind
@@ -40,17 +41,53 @@ def keys_list(as_json: bool) -> None:
 @click.argument("kind", type=click.Choice([kind.value for kind in Kind if kind is not Kind.INDEX]))
 @click.option("--json", "as_json", is_flag=True)
 def keys_create(kind: str, as_json: bool) -> None:
-    """Add a key of a kind. A signing key is published now and used an hour later, when every cache of
-    the JWKS has seen it."""
-    name = in_world(lambda world: _create_key(world, Kind(kind)))
+    """Add a key of a kind. It is used in a minute, when every node has read it; a signing key in ten minutes,
+    when every cache of the JWKS has seen it."""
+    name = in_world(lambda world: key_flow.create(world, Kind(kind))).id
     click.echo(json.dumps({"id": name}) if as_json else f"created {name}")
 
 
-async def _create_key(world: World, kind: Kind) -> str:
+@keys.command("rotate")
+@click.option("--alg", type=click.Choice(get_args(Alg)), help="One algorithm; without it, each of them.")
+@click.option("--json", "as_json", is_flag=True)
+def keys_rotate(alg: Alg | None, as_json: bool) -> None:
+    """Publish the next signing key now; it signs ten minutes later, when every cache of the JWKS has seen it.
+    The old one is retired once its last token has died."""
 
-    now = world.clock.now()
-    # Running nodes read the keys every ten seconds: none may meet a key it has not read.
-    wait = timedelta(hours=1) if kind is Kind.SIGN else timedelta(minutes=1)
-    return await world.db.transact(
-        lambda tx: key_store.create(tx, world.sealer, world.entropy, kind, now, now + wait)
-    )
+    async def rotate(world: World) -> list[key_flow.Next]:
+        return [await key_flow.rotate(world, one) for one in ([alg] if alg else get_args(Alg))]
+
+    found = in_world(rotate)
+    rows = [
+        {
+            "alg": ALGORITHMS[one.kind],
+            "id": one.id,
+            "active_from": one.active_from.isoformat(timespec="seconds"),
+            "made": one.made,
+        }
+        for one in found
+    ]
+    if as_json:
+        click.echo(json.dumps(rows))
+        return
+    for row in rows:
+        done = "published" if row["made"] else "was on its way already:"
+        click.echo(f"{row['alg']}  {done} {row['id']}, signs from {row['active_from']}")
+
+
+# A thumbprint may begin with a hyphen.
+@keys.command("retire", context_settings={"ignore_unknown_options": True, "help_option_names": ["--help"]})
+@click.argument("id")
+@click.option(
+    "--force",
+    is_flag=True,
+    help="Give up what stands under it: a signing key's last tokens, a pepper's unused backup codes.",
+)
+@click.option("--json", "as_json", is_flag=True)
+def keys_retire(id: str, force: bool, as_json: bool) -> None:
+    """Take a key away for ever. An active key, and one that something living needs, are refused."""
+    voided = in_world(lambda world: key_flow.retire(world, id, force=force))
+    if as_json:
+        click.echo(json.dumps({"id": id, "voided_sets": voided}))
+        return
+    click.echo(f"retired {id}" + (f"; {voided} sets of backup codes are void" if voided else ""))

@@ -206,3 +206,23 @@ async def replace_backup_codes(
     await _sql.replace_backup_set(tx, person=person, now=now)
     await _sql.add_backup_set(tx, set=new, person=person, now=now)
     await _sql.add_backup_codes(tx, set=new, person=person, digests=list(digests), pepper_id=pepper_id)
+
+
+async def unused_codes_under(tx: Connection, pepper_id: str) -> int:
+    """How many codes of living sets stand unused under a pepper."""
+    count: int = await _sql.unused_codes_under(tx, pepper_id=pepper_id)
+    return count
+
+
+async def hold_people_with_codes_under(tx: Connection, pepper_id: str, most: int) -> Sequence[UUID]:
+    """Lock the rows of people with unused codes under a pepper, some at a time."""
+    found = _sql.hold_people_with_codes_under(tx, pepper_id=pepper_id, most=most)
+    return [row["id"] async for row in found]
+
+
+async def void_codes_under(
+    tx: Connection, people: Sequence[UUID], pepper_id: str, now: datetime
+) -> Sequence[UUID]:
+    """Kill the living sets of these people that have unused codes under a pepper; whose they were."""
+    found = _sql.void_codes_under(tx, people=list(people), pepper_id=pepper_id, now=now)
+    return [row["person_id"] async for row in found]

@@ -69,3 +69,8 @@ async def ensure(tx: Connection, sealer: Sealer, entropy: Entropy, now: datetime
     await lock(tx)
     present = {key.kind for key in await load(tx, sealer)}
     return [await create(tx, sealer, entropy, kind, now, now) for kind in Kind if kind not in present]
+
+
+async def retire(tx: Connection, key_id: str, now: datetime) -> None:
+    """Take a key away for ever: its material is gone from the table, a note that it was there stays."""
+    await _sql.retire_key(tx, id=key_id, now=now)

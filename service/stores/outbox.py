@@ -16,6 +16,7 @@ Letter: TypeAlias = Literal[
     "authenticator_added",
     "backup_code_used",
     "backup_codes_replaced",
+    "backup_codes_voided",
     "second_factor_failed",
     "refresh_reuse",
     "password_changed",

@@ -182,3 +182,9 @@ async def renew(
         tx, session=session, auth_time=auth_time, amr=list(amr), epoch=epoch, cookie=cookie
     )
     return row is not None
+
+
+async def families_under(tx: Connection, key_id: str, now: datetime) -> int:
+    """How many living refresh families were born under a token key."""
+    count: int = await _sql.families_under(tx, key_id=key_id, now=now)
+    return count

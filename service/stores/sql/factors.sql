@@ -103,3 +103,20 @@ INSERT INTO backup_set (id, person_id, created_at) VALUES (:set, :person, :now);
 INSERT INTO backup_code (set_id, ordinal, person_id, digest, pepper_id)
 SELECT :set, ordinal, :person, digest, :pepper_id
 FROM unnest(CAST(:digests AS bytea[])) WITH ORDINALITY AS t (digest, ordinal);
+
+-- name: unused_codes_under$
+SELECT count(*) FROM backup_code c JOIN backup_set s ON s.id = c.set_id
+WHERE c.pepper_id = :pepper_id AND c.used_at IS NULL AND s.replaced_at IS NULL;
+
+-- name: hold_people_with_codes_under
+SELECT id FROM person
+WHERE id IN (SELECT c.person_id FROM backup_code c JOIN backup_set s ON s.id = c.set_id
+             WHERE c.pepper_id = :pepper_id AND c.used_at IS NULL AND s.replaced_at IS NULL)
+ORDER BY id LIMIT :most FOR NO KEY UPDATE;
+
+-- name: void_codes_under
+-- Asked once more under the people's locks: a new set, under another pepper, may have come meanwhile.
+UPDATE backup_set s SET replaced_at = :now
+WHERE s.person_id = ANY(CAST(:people AS uuid[])) AND s.replaced_at IS NULL
+  AND EXISTS (SELECT 1 FROM backup_code c WHERE c.set_id = s.id AND c.pepper_id = :pepper_id AND c.used_at IS NULL)
+RETURNING s.person_id;

@@ -116,3 +116,7 @@ SELECT * FROM (
 ) AS told
 WHERE CAST(:ended AS boolean) IS NULL OR (ended_at IS NOT NULL) = :ended
 ORDER BY id DESC LIMIT :limit;
+
+-- name: families_under$
+SELECT count(*) FROM refresh_family
+WHERE key_id = :key_id AND ended_at IS NULL AND idle_at > :now AND absolute_at > :now;
