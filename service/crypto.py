@@ -59,6 +59,15 @@ class SealBroken(Exception):
     """A record did not open: another key, another place, or changed bytes."""
 
 
+@dataclass(frozen=True, slots=True)
+class Sealed:
+    """A sealed record, the id of its row, and the place in which it opens."""
+
+    id: str
+    record: bytes
+    context: Sequence[str]
+
+
 class Sealer:
     """AES-256-GCM. The first key seals; every key listed opens, so that keys can be changed live.
 
@@ -72,9 +81,14 @@ class Sealer:
         self._keys = {key.id: AESGCM(key.key) for key in keys}
         self.active = keys[0].id
 
+    @property
+    def prefix(self) -> bytes:
+        """How a record begins that the active key sealed."""
+        return self.active.encode() + b"\0"
+
     def seal(self, plain: bytes, nonce: bytes, *context: str) -> bytes:
         sealed = self._keys[self.active].encrypt(nonce, plain, self._context(context))
-        return self.active.encode() + b"\0" + nonce + sealed
+        return self.prefix + nonce + sealed
 
     def open(self, record: bytes, *context: str) -> bytes:
         """Return the plain bytes; raise SealBroken where anything at all does not fit."""

@@ -145,6 +145,13 @@ def test_a_key_that_is_used_is_not_retired(running: Dev, kind: str) -> None:
     assert key["id"] in keys_of(running)
 
 
+def test_nothing_is_sealed_anew_where_one_encryption_key_sealed_everything(running: Dev) -> None:
+    done = doorward("keys", "rewrap", environ=running.environ)
+    assert done.stdout == "sealed anew under dev: 0 keys, 0 authenticators\n"
+    done = doorward("keys", "rewrap", "--json", environ=running.environ)
+    assert json.loads(done.stdout) == {"under": "dev", "service_keys": 0, "authenticators": 0, "broken": []}
+
+
 def test_the_schema_tells_its_state(running: Dev) -> None:
     status = json.loads(doorward("migrate", "status", "--json", environ=running.environ).stdout)
     assert [one["state"] for one in status] == ["applied"] * len(status)

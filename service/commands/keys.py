@@ -1,11 +1,12 @@
 """`doorward keys`: the service's own keys."""
 
+import dataclasses
 import json
 from typing import Any, get_args
 
 import click
 
-from service.commands import in_world, show
+from service.commands import in_world, refuse, show
 from service.flows import keys as key_flow
 from service.keyring import ALGORITHMS, Alg, Kind
 from service.world import World
@@ -91,3 +92,20 @@ def keys_retire(id: str, force: bool, as_json: bool) -> None:
         click.echo(json.dumps({"id": id, "voided_sets": voided}))
         return
     click.echo(f"retired {id}" + (f"; {voided} sets of backup codes are void" if voided else ""))
+
+
+@keys.command("rewrap")
+@click.option("--json", "as_json", is_flag=True)
+def keys_rewrap(as_json: bool) -> None:
+    """Seal every secret anew under the active encryption key, the first of the setting; everything may run
+    meanwhile, and it may be stopped and started again. Exit 1 when a record does not open."""
+    done = in_world(key_flow.rewrap)
+    if as_json:
+        click.echo(json.dumps(dataclasses.asdict(done)))
+    else:
+        click.echo(
+            f"sealed anew under {done.under}: {done.service_keys} keys, {done.authenticators} authenticators"
+        )
+    if done.broken:
+        more = [f"… and {len(done.broken) - 10} more"] if len(done.broken) > 10 else []
+        refuse("\n".join(["these do not open, and stay as they are:", *done.broken[:10], *more]))

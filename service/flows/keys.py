@@ -1,10 +1,12 @@
-"""The service's own keys: the next one made ahead, the old one retired when nothing needs it any more."""
+"""The service's own keys: the next one made ahead, the old one retired when nothing needs it any more, and
+everything sealed anew under another encryption key."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Literal
 
+from service.crypto import SealBroken, Sealed
 from service.errors import Conflict, DoorwardError, NotFound
 from service.keyring import ALGORITHMS, JWKS_MAX_AGE, SIGNING, Alg, Key, Keyring, Kind
 from service.stores import audit as audit_store
@@ -22,7 +24,7 @@ READ_BY_ALL = timedelta(minutes=1)
 PUBLISHED_AHEAD = JWKS_MAX_AGE + timedelta(minutes=5)
 #: What the clocks of those who check tokens may be behind, and more.
 _LEEWAY = timedelta(minutes=5)
-#: People whose codes are voided in one transaction.
+#: People whose codes are voided in one transaction, and records that are sealed anew in one statement.
 _BATCH = 100
 
 State = Literal["active", "next", "kept"]
@@ -36,6 +38,16 @@ class Next:
     kind: Kind
     active_from: datetime
     made: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Rewrapped:
+    """How many records were sealed anew under the encryption key `under`, and those that do not open."""
+
+    under: str
+    service_keys: int
+    authenticators: int
+    broken: Sequence[str]
 
 
 def state(world: World, key: Key) -> State:
@@ -109,6 +121,69 @@ async def retire(world: World, key_id: str, *, force: bool = False) -> int:
 
     await world.db.transact(act)
     return voided
+
+
+async def rewrap(world: World) -> Rewrapped:
+    """Seal every record anew that another encryption key than the active one sealed.
+
+    While everything runs: each record is put where the one that was opened still stands, some in a statement,
+    so nobody waits. It may be stopped anywhere, and goes on where it was: what is done begins with the active
+    key's name. Afterwards nothing but the records in `broken` needs another key.
+    """
+    keys, broken_keys = await _rewrap(world, "service key", key_store.sealed_otherwise, key_store.reseal)
+    seeds, broken_seeds = await _rewrap(
+        world, "authenticator", factor_store.sealed_otherwise, factor_store.reseal
+    )
+    done = Rewrapped(world.sealer.active, keys, seeds, broken_keys + broken_seeds)
+
+    async def act(tx: Connection) -> None:
+        await _record(
+            world,
+            tx,
+            "keys:rewrap",
+            "failed" if done.broken else "ok",
+            under=done.under,
+            service_keys=done.service_keys,
+            authenticators=done.authenticators,
+            broken=len(done.broken),
+        )
+
+    await world.db.transact(act)
+    return done
+
+
+async def _rewrap(
+    world: World,
+    what: str,
+    read: Callable[[Connection, bytes, str, int], Awaitable[Sequence[Sealed]]],
+    write: Callable[[Connection, Sequence[tuple[Sealed, bytes]]], Awaitable[int]],
+) -> tuple[int, list[str]]:
+    """Go through one table until a whole pass finds nothing to do: a node that still has the old settings may
+    have sealed something behind us. How many records were changed, and those that do not open."""
+    done, broken, changed = 0, dict[str, str](), True
+    while changed:
+        changed, after = False, ""
+        while True:
+            async with world.db.connection() as connection:
+                found = await read(connection, world.sealer.prefix, after, _BATCH)
+            if not found:
+                break
+            after = found[-1].id
+            changes = []
+            for one in found:
+                try:
+                    plain = world.sealer.open(one.record, *one.context)
+                except SealBroken as fault:
+                    # It stays as it is: sealed anew, a record of another place would begin to fit this one.
+                    broken[one.id] = f"{what} {one.id}: {fault}"
+                else:
+                    nonce = world.entropy.token(12)
+                    changes.append((one, world.sealer.seal(plain, nonce, *one.context)))
+            if changes:
+                async with world.db.connection() as connection:
+                    done += await write(connection, changes)
+                changed = True
+    return done, list(broken.values())
 
 
 async def upkeep(world: World) -> None:

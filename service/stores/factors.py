@@ -8,12 +8,15 @@ from uuid import UUID
 
 from asyncpg import Record
 
+from service.crypto import Sealed
 from service.domain.policy import Budget
 from service.domain.totp import Parameters
 from service.stores.accounts import Hold
 from service.stores.postgres import Connection, queries
 
 _sql = queries("factors")
+#: Comes before every id.
+_FIRST = "00000000-0000-0000-0000-000000000000"
 
 
 @dataclass(frozen=True, slots=True)
@@ -226,3 +229,22 @@ async def void_codes_under(
     """Kill the living sets of these people that have unused codes under a pepper; whose they were."""
     found = _sql.void_codes_under(tx, people=list(people), pepper_id=pepper_id, now=now)
     return [row["person_id"] async for row in found]
+
+
+async def sealed_otherwise(tx: Connection, prefix: bytes, after: str, most: int) -> Sequence[Sealed]:
+    """Authenticators whose seed another encryption key sealed, by id, from the one behind `after`."""
+    found = _sql.seeds_sealed_otherwise(tx, prefix=prefix, after=UUID(after or _FIRST), most=most)
+    return [
+        Sealed(str(row["id"]), row["seed"], ("totp", str(row["person_id"]), str(row["id"])))
+        async for row in found
+    ]
+
+
+async def reseal(tx: Connection, changes: Sequence[tuple[Sealed, bytes]]) -> int:
+    """Put new records where the old ones still stand; how many did."""
+    ids, olds, news = (
+        [UUID(one.id) for one, _ in changes],
+        [one.record for one, _ in changes],
+        [n for _, n in changes],
+    )
+    return len([row async for row in _sql.reseal_seeds(tx, ids=ids, olds=olds, news=news)])

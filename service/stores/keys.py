@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Sequence
 from datetime import datetime
 
-from service.crypto import Sealer
+from service.crypto import Sealed, Sealer
 from service.entropy import Entropy
 from service.errors import Unavailable
 from service.keyring import ALGORITHMS, Key, Kind, new_signing_material
@@ -74,3 +74,19 @@ async def ensure(tx: Connection, sealer: Sealer, entropy: Entropy, now: datetime
 async def retire(tx: Connection, key_id: str, now: datetime) -> None:
     """Take a key away for ever: its material is gone from the table, a note that it was there stays."""
     await _sql.retire_key(tx, id=key_id, now=now)
+
+
+async def sealed_otherwise(tx: Connection, prefix: bytes, after: str, most: int) -> Sequence[Sealed]:
+    """Living keys that another encryption key sealed, by id, from the one behind `after`."""
+    found = _sql.keys_sealed_otherwise(tx, prefix=prefix, after=after, most=most)
+    return [Sealed(row["id"], row["sealed"], ("service_key", row["kind"], row["id"])) async for row in found]
+
+
+async def reseal(tx: Connection, changes: Sequence[tuple[Sealed, bytes]]) -> int:
+    """Put new records where the old ones still stand; how many did."""
+    ids, olds, news = (
+        [one.id for one, _ in changes],
+        [one.record for one, _ in changes],
+        [n for _, n in changes],
+    )
+    return len([row async for row in _sql.reseal_keys(tx, ids=ids, olds=olds, news=news)])

@@ -120,3 +120,16 @@ UPDATE backup_set s SET replaced_at = :now
 WHERE s.person_id = ANY(CAST(:people AS uuid[])) AND s.replaced_at IS NULL
   AND EXISTS (SELECT 1 FROM backup_code c WHERE c.set_id = s.id AND c.pepper_id = :pepper_id AND c.used_at IS NULL)
 RETURNING s.person_id;
+
+-- name: seeds_sealed_otherwise
+SELECT id, person_id, seed FROM authenticator
+WHERE id > :after
+  AND substring(seed FROM 1 FOR octet_length(CAST(:prefix AS bytea))) <> CAST(:prefix AS bytea)
+ORDER BY id LIMIT :most;
+
+-- name: reseal_seeds
+-- Only where the seed is the one that was opened: one that was replaced or removed meanwhile must not come back.
+UPDATE authenticator a SET seed = t.new
+FROM unnest(CAST(:ids AS uuid[]), CAST(:olds AS bytea[]), CAST(:news AS bytea[])) AS t (id, old, new)
+WHERE a.id = t.id AND a.seed = t.old
+RETURNING a.id;
