@@ -7,6 +7,7 @@ from datetime import datetime, timedelta
 from typing import Literal
 
 from service.crypto import SealBroken, Sealed
+from service.domain.oidc.clients import LONGEST_ACCESS
 from service.errors import Conflict, DoorwardError, NotFound
 from service.keyring import ALGORITHMS, JWKS_MAX_AGE, SIGNING, Alg, Key, Keyring, Kind
 from service.stores import audit as audit_store
@@ -231,7 +232,8 @@ def _over(world: World, ring: Keyring, key: Key) -> datetime | None:
     since = ring.superseded_at(key)
     if since is None:
         return None
-    longest = timedelta(seconds=world.settings.tokens.access_seconds)
+    # The longest a client's record may say, whatever it says: it may have said so when the token was signed.
+    longest = timedelta(seconds=max(world.settings.tokens.access_seconds, LONGEST_ACCESS))
     return since + (longest + _LEEWAY if key.kind in ALGORITHMS else READ_BY_ALL)
 
 

@@ -35,7 +35,10 @@ OF_FIRST_PARTIES = ("account", "admin")
 
 #: Characters of an id and of a name; elements of a list; seconds.
 _MAX_ID, _MAX_NAME, _MAX_LIST = 100, 100, 100
-_MAX_ACCESS, _MAX_REFRESH = 86_400, 366 * 86_400
+_MAX_REFRESH = 366 * 86_400
+#: The longest life of an access token that a client's record may give, seconds: so long a signing key that
+#: signs no more must stay published.
+LONGEST_ACCESS = 86_400
 #: What we add to the address at the end of an authorization (RFC 6749 §4.1.2, RFC 9207 §2).
 _OURS = {"code", "state", "iss", "error", "error_description", "error_uri"}
 #: Members of a private or a symmetric key (RFC 7518 §6), and those that a public key here may have.
@@ -217,7 +220,7 @@ def _addresses(client: Client) -> Iterator[Fault]:
 
 def _lives(client: Client) -> Iterator[Fault]:
     for name, most in (
-        ("access_seconds", _MAX_ACCESS),
+        ("access_seconds", LONGEST_ACCESS),
         ("refresh_idle_seconds", _MAX_REFRESH),
         ("refresh_absolute_seconds", _MAX_REFRESH),
     ):
