@@ -1,0 +1,108 @@
+"""A portal is told what its scopes open and what it asked for by name, and nothing else."""
+
+from dataclasses import replace
+from typing import Any
+from uuid import UUID
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from service.domain.oidc import claims
+from service.domain.oidc.claims import Known
+
+SUB = UUID("1793e57c-a644-4419-a68c-54a98a102a3f")
+ADA = Known(
+    sub=SUB,
+    name="Ada",
+    language="de",
+    email="ada@example.com",
+    email_verified=True,
+    phone_number="+4930901820",
+    address={"country": "DE"},
+)
+ALL = ("openid", "profile", "email", "phone", "address")
+
+
+@pytest.mark.parametrize(
+    ("scope", "told"),
+    [
+        ((), set()),
+        (("openid",), set()),
+        (("openid", "profile"), {"name", "locale"}),
+        (("openid", "email"), {"email", "email_verified"}),
+        (("openid", "phone"), {"phone_number", "phone_number_verified"}),
+        (("openid", "address"), {"address"}),
+        (("openid", "account", "admin", "offline_access", "unheard-of"), set()),
+    ],
+)
+def test_a_scope_opens_its_claims(scope: tuple[str, ...], told: set[str]) -> None:
+    assert set(claims.for_userinfo(ADA, scope, {}, ALL)) == {"sub"} | told
+
+
+def test_the_id_token_carries_what_was_asked_into_it_and_no_more() -> None:
+    assert claims.for_id_token(ADA, {}, ALL) == {}
+    asked = {"id_token": {"email": None, "name": {"essential": True}}, "userinfo": {"address": None}}
+    assert claims.for_id_token(ADA, asked, ALL) == {"email": "ada@example.com", "name": "Ada"}
+    assert claims.for_userinfo(ADA, (), asked, ALL) == {"sub": str(SUB), "address": {"country": "DE"}}
+
+
+def test_a_name_in_a_request_opens_nothing_that_the_record_keeps_shut() -> None:
+    asked = {"userinfo": {"email": None, "phone_number": {"essential": True}, "sub": None, "roles": None}}
+    told = claims.for_userinfo(ADA, ("openid",), asked, ("openid", "email"))
+    assert told == {"sub": str(SUB), "email": "ada@example.com"}
+
+
+def test_what_is_not_known_is_left_out_and_what_is_not_proved_says_so() -> None:
+    bare = replace(ADA, name="", language=None, phone_number=None, address=None, email_verified=False)
+    told = claims.for_userinfo(bare, ALL, {}, ALL)
+    assert told == {"sub": str(SUB), "email": "ada@example.com", "email_verified": False}
+    assert claims.for_userinfo(ADA, ALL, {}, ALL)["phone_number_verified"] is False
+
+
+@pytest.mark.parametrize(
+    ("asked", "wanted"),
+    [
+        ({}, None),
+        ({"id_token": {"sub": None}}, None),
+        ({"id_token": {"sub": {"essential": True}}}, None),
+        ({"id_token": {"sub": {"value": 5}}}, None),
+        ({"userinfo": {"sub": {"value": "x"}}}, None),
+        ({"id_token": {"sub": {"value": str(SUB)}}}, str(SUB)),
+    ],
+)
+def test_a_request_may_name_the_person(asked: Any, wanted: str | None) -> None:
+    assert claims.subject_wanted(asked) == wanted
+
+
+@pytest.mark.parametrize(
+    ("member", "wanted"),
+    [
+        (None, []),
+        ({"values": ["a"]}, []),
+        ({"essential": False, "values": ["a"]}, []),
+        ({"essential": "true", "values": ["a"]}, []),
+        ({"essential": True}, []),
+        ({"essential": True, "values": "a"}, []),
+        ({"essential": True, "value": "a"}, ["a"]),
+        ({"essential": True, "values": ["a", 1, None, "b"]}, ["a", "b"]),
+    ],
+)
+def test_an_essential_context_is_one_that_is_called_so(member: Any, wanted: list[str]) -> None:
+    assert claims.acr_essential({"id_token": {"acr": member}}) == wanted
+
+
+@given(
+    st.dictionaries(
+        st.sampled_from(["id_token", "userinfo", "x"]),
+        st.dictionaries(
+            st.text(max_size=20), st.none() | st.booleans() | st.dictionaries(st.text(), st.text())
+        ),
+    )
+)
+def test_no_request_makes_more_known_than_there_is(asked: dict[str, Any]) -> None:
+    known = {"sub", *ADA.claims()}
+    assert set(claims.for_userinfo(ADA, ALL, asked, ALL)) <= known
+    assert set(claims.for_id_token(ADA, asked, ALL)) <= known
+    claims.subject_wanted(asked)
+    claims.acr_essential(asked)
