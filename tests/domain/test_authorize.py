@@ -7,7 +7,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from service.domain.oidc.authorize import CHECKS, AuthorizationRequest, Refusal, judge, response_mode, state
+from service.domain.oidc.authorize import (
+    CHECKS,
+    AuthorizationRequest,
+    Refusal,
+    judge,
+    proves,
+    response_mode,
+    state,
+)
 from service.domain.oidc.clients import Client
 
 CALLBACK = "https://portal.example/callback"
@@ -188,3 +196,36 @@ def test_no_request_makes_the_judge_raise(parameters: dict[str, list[str]]) -> N
     judge(parameters, PORTAL, CALLBACK)
     response_mode(parameters)
     state(parameters)
+
+
+#: RFC 7636, appendix B.
+VERIFIER = "dBjftJeZ4CVP-mB92K27uhbUJU1p1r_wW1gFWFOEjXk"
+
+
+@pytest.mark.case("K-43")
+def test_the_verifier_of_the_standard_proves_its_challenge() -> None:
+    assert proves(VERIFIER, CHALLENGE)
+    assert proves(None, None)
+
+
+@pytest.mark.case("K-43")
+@pytest.mark.parametrize(
+    ("verifier", "challenge"),
+    [
+        (None, CHALLENGE),
+        ("", CHALLENGE),
+        (VERIFIER, None),
+        (VERIFIER, ""),
+        (VERIFIER[:-1], CHALLENGE),
+        (VERIFIER + "A", CHALLENGE),
+        (VERIFIER[:-1] + "l", CHALLENGE),
+        (VERIFIER.upper(), CHALLENGE),
+        (VERIFIER + " ", CHALLENGE),
+        (VERIFIER[:-1] + "ü", CHALLENGE),
+        (CHALLENGE, CHALLENGE),
+        ("a" * 129, CHALLENGE),
+        (VERIFIER, CHALLENGE + "="),
+    ],
+)
+def test_nothing_else_does(verifier: str | None, challenge: str | None) -> None:
+    assert not proves(verifier, challenge)

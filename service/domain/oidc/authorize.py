@@ -4,6 +4,9 @@ RFC 6749 §4.1.1, RFC 7636 §4.3, OpenID Connect Core 1.0 §3.1.2. Client and re
 any of this: until then nothing may be redirected, not even an error (RFC 9700 §4.11.2).
 """
 
+import base64
+import hashlib
+import hmac
 import json
 import re
 from collections.abc import Callable, Mapping, Sequence
@@ -18,6 +21,7 @@ Parameters: TypeAlias = Mapping[str, Sequence[str]]
 #: What a claims request may hold at most, characters; `max_age` in seconds.
 _MAX_CLAIMS, _MAX_AGE = 4_000, 315_360_000
 _CHALLENGE = re.compile(r"[A-Za-z0-9_-]{43}", re.ASCII)
+_VERIFIER = re.compile(r"[A-Za-z0-9._~-]{43,128}", re.ASCII)
 _PROMPTS = frozenset({"none", "login", "consent", "select_account"})
 
 
@@ -180,6 +184,19 @@ def state(parameters: Parameters) -> str | None:
     """The client's own value, which every answer carries unchanged; None where it stands twice."""
     values = parameters.get("state", ())
     return values[0] if len(values) == 1 and values[0] else None
+
+
+def proves(verifier: str | None, challenge: str | None) -> bool:
+    """Whether who redeems the code is who asked for it (RFC 7636 §4.6). A verifier where no challenge was
+    sent is refused as well: the request that it belongs to was another, or lost half of itself on its way
+    (RFC 9700 §4.8.2)."""
+    if challenge is None or verifier is None:
+        return challenge is None and verifier is None
+    if not _VERIFIER.fullmatch(verifier):
+        return False
+    digest = hashlib.sha256(verifier.encode("ascii")).digest()
+    made = base64.urlsafe_b64encode(digest).rstrip(b"=")
+    return hmac.compare_digest(made, challenge.encode())
 
 
 def _one(parameters: Parameters, name: str) -> str | None:
