@@ -5,13 +5,16 @@ DoorwardError
 │   ├── UnauthorizedClient      400  this client may not use this door
 │   ├── PayloadTooLarge         413  ├── UnsupportedMediaType  415
 │   ├── MethodNotAllowed        405
-│   └── RequestTimeout          408  the body did not arrive in time
+│   ├── RequestTimeout          408  the body did not arrive in time
+│   ├── InvalidScope            400  ├── InvalidGrant          400
+│   └── UnsupportedGrantType    400
 ├── Unauthenticated             401  who is asking is not proved
 │   ├── InvalidCredentials           wrong pair, unknown and disabled alike
 │   ├── InvalidPreAuthToken          unknown, expired, spent and exhausted alike
 │   ├── InvalidCode                  a wrong second factor, with what would help
 │   │   └── CodeAlreadyUsed          the last accepted step, or a used backup code
 │   ├── InvalidRefreshToken          with the reason, to whoever holds a genuine one
+│   ├── InvalidClient                a client that did not prove itself
 │   └── InvalidToken                 a missing, expired or ended bearer token
 ├── Forbidden                   403
 │   ├── InsufficientScope            ├── ReauthenticationRequired
@@ -96,6 +99,24 @@ class UnsupportedMediaType(InvalidRequest):
     detail = "Send `application/json` in UTF-8, without a content encoding."
 
 
+class InvalidScope(InvalidRequest):
+    code = "invalid_scope"
+    title = "The scope cannot be given"
+    detail = "The scope is unknown, malformed, or beyond what was granted."
+
+
+class InvalidGrant(InvalidRequest):
+    code = "invalid_grant"
+    title = "The grant is not valid"
+    detail = "The code or refresh token is unknown, expired, used, revoked, or another client's."
+
+
+class UnsupportedGrantType(InvalidRequest):
+    code = "unsupported_grant_type"
+    title = "This grant type is not supported"
+    detail = "Use authorization_code, refresh_token or client_credentials."
+
+
 class Unauthenticated(DoorwardError):
     code = "unauthenticated"
     status = 401
@@ -131,6 +152,12 @@ class InvalidRefreshToken(Unauthenticated):
     code = "invalid_refresh_token"
     title = "The refresh token is not valid"
     detail = "Sign in again; `reason` says why where the token was once genuine."
+
+
+class InvalidClient(Unauthenticated):
+    code = "invalid_client"
+    title = "The client could not be authenticated"
+    detail = "The client is unknown, or its authentication is missing, wrong, or of another method."
 
 
 class InvalidToken(Unauthenticated):

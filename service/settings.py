@@ -90,6 +90,10 @@ class TokenSettings(Section):
     refresh_grace_seconds: int = Field(
         10, ge=0, le=60, description="How long the last refresh token gets the same successor again, s."
     )
+    authorization_request_seconds: Seconds = Field(
+        3_600, description="How long a portal's request waits for a sign-in, s."
+    )
+    code_seconds: Seconds = Field(60, description="Life of an authorization code, s.")
     cookie_idle_seconds: Seconds = Field(43_200, description="Life of a browser's unused session, s.")
     cookie_absolute_seconds: Seconds = Field(604_800, description="Life of a browser's session, s.")
     step_up_seconds: Seconds = Field(300, description="How long a proof of oneself counts, s.")

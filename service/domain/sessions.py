@@ -11,6 +11,8 @@ from uuid import UUID
 #: What the built-in clients are granted.
 FIRST_PARTY_SCOPE = "openid profile email account admin"
 PRE_AUTH, REFRESH, DEVICE, BROWSER = "dwp_", "dwr_", "dwd_", "dws_"
+#: An authorization request under way, and the code that answers it.
+REQUEST, CODE = "dwa_", "dwc_"
 
 
 class EndReason(StrEnum):

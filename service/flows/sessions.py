@@ -250,7 +250,9 @@ async def caller(world: World, token: str) -> Caller:
         claims = world.keyring.verify(token, "at+jwt")
     except BadToken as fault:
         raise InvalidToken(str(fault)) from None
-    if claims.get("iss") != world.settings.issuer or claims.get("aud") != world.settings.issuer:
+    audience = claims.get("aud")
+    audiences = audience if isinstance(audience, list) else [audience]
+    if claims.get("iss") != world.settings.issuer or world.settings.issuer not in audiences:
         raise InvalidToken("the token is for another audience")
     expires_at = claims.get("exp")
     try:

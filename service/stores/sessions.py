@@ -87,6 +87,46 @@ async def open_in_browser(
     )
 
 
+async def add_family(
+    tx: Connection,
+    *,
+    family: UUID,
+    session: UUID,
+    person: UUID,
+    client: str,
+    scope: str,
+    claims: str,
+    salt: bytes,
+    key_id: str,
+    origin: Origin,
+    now: datetime,
+    idle_at: datetime,
+    absolute_at: datetime,
+) -> None:
+    """Insert what a client got in a session that stands, as generation 0. `claims` is JSON."""
+    await _sql.add_family(
+        tx,
+        family=family,
+        session=session,
+        person=person,
+        client=client,
+        scope=scope,
+        claims=claims,
+        salt=salt,
+        key_id=key_id,
+        address=origin.address,
+        browser=origin.browser,
+        now=now,
+        idle_at=idle_at,
+        absolute_at=absolute_at,
+    )
+
+
+async def end_family(tx: Connection, family: UUID, reason: EndReason, now: datetime) -> bool:
+    """End one grant; False when it had ended already."""
+    return await _sql.end_family(tx, family=family, reason=reason, now=now) is not None
+
+
 async def browser(tx: Connection, cookie: bytes) -> Record | None:
     """The session behind a cookie with the person's present state, whatever its own."""
     row: Record | None = await _sql.browser(tx, cookie=cookie)

@@ -7,6 +7,15 @@ WITH opened AS (
 INSERT INTO refresh_family (id, session_id, person_id, client_id, scope, salt, key_id, last_address, last_browser, created_at, idle_at, absolute_at)
 VALUES (:family, :session, :person, :client, :scope, :salt, :key_id, :address, :browser, :now, :idle_at, :absolute_at);
 
+-- name: add_family!
+-- What a client got in a session that stands.
+INSERT INTO refresh_family (id, session_id, person_id, client_id, scope, claims, salt, key_id, last_address, last_browser, created_at, idle_at, absolute_at)
+VALUES (:family, :session, :person, :client, :scope, :claims, :salt, :key_id, :address, :browser, :now, :idle_at, :absolute_at);
+
+-- name: end_family$
+UPDATE refresh_family SET ended_at = :now, end_reason = :reason WHERE id = :family AND ended_at IS NULL
+RETURNING id;
+
 -- name: open_browser_session!
 INSERT INTO session (id, person_id, epoch, amr, auth_time, client_id, address, browser, place, created_at,
                      cookie, seen_at, seen_address, idle_at, absolute_at)
@@ -45,7 +54,8 @@ RETURNING f.generation;
 
 -- name: bearer^
 SELECT s.id, s.person_id, s.epoch, s.amr, s.auth_time, s.ended_at, p.epoch AS person_epoch, p.disabled_at, p.roles,
-       f.ended_at AS family_ended_at, f.idle_at, f.absolute_at
+       f.ended_at AS family_ended_at, f.claims, f.client_id, coalesce(s.idle_at, f.idle_at) AS idle_at,
+       least(s.absolute_at, f.absolute_at) AS absolute_at
 FROM refresh_family f JOIN session s ON s.id = f.session_id JOIN person p ON p.id = s.person_id
 WHERE f.id = :family AND s.id = :session;
 
@@ -63,7 +73,7 @@ WHERE session_id = :session AND ended_at IS NULL;
 WITH outlived AS (
   SELECT s.id, least(l.idle_at, l.absolute_at) AS at, CASE WHEN l.idle_at < l.absolute_at THEN 'idle' ELSE 'absolute' END AS reason
   FROM session s
-  LEFT JOIN LATERAL (SELECT * FROM refresh_family r WHERE r.session_id = s.id ORDER BY r.ended_at DESC NULLS FIRST, r.id DESC LIMIT 1) f ON true
+  LEFT JOIN LATERAL (SELECT * FROM refresh_family r WHERE r.session_id = s.id AND s.cookie IS NULL ORDER BY r.ended_at DESC NULLS FIRST, r.id DESC LIMIT 1) f ON true
   CROSS JOIN LATERAL (SELECT coalesce(f.idle_at, s.idle_at) AS idle_at, coalesce(f.absolute_at, s.absolute_at) AS absolute_at) l
   WHERE s.person_id = :person AND s.ended_at IS NULL AND least(l.idle_at, l.absolute_at) <= :now
   ORDER BY s.id FOR UPDATE OF s
@@ -108,7 +118,7 @@ SELECT * FROM (
          coalesce(s.ended_at, f.ended_at, CASE WHEN l.outlived THEN least(l.idle_at, l.absolute_at) END) AS ended_at,
          coalesce(s.end_reason, f.end_reason, CASE WHEN NOT l.outlived THEN NULL WHEN l.idle_at < l.absolute_at THEN 'idle' ELSE 'absolute' END) AS end_reason
   FROM session s
-  LEFT JOIN LATERAL (SELECT * FROM refresh_family r WHERE r.session_id = s.id ORDER BY r.ended_at DESC NULLS FIRST, r.id DESC LIMIT 1) f ON true
+  LEFT JOIN LATERAL (SELECT * FROM refresh_family r WHERE r.session_id = s.id AND s.cookie IS NULL ORDER BY r.ended_at DESC NULLS FIRST, r.id DESC LIMIT 1) f ON true
   CROSS JOIN LATERAL (SELECT coalesce(f.idle_at, s.idle_at) AS idle_at, coalesce(f.absolute_at, s.absolute_at) AS absolute_at,
                              least(f.idle_at, s.idle_at, f.absolute_at, s.absolute_at) <= :now AS outlived) l
   WHERE s.person_id = :person AND (CAST(:before AS uuid) IS NULL OR s.id < :before)

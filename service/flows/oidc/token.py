@@ -1,0 +1,259 @@
+"""The token endpoint: a client proves itself, and exchanges what it holds for tokens.
+
+The phases are shared (RFC 6749 §3.2): who the client is, whether it may use the grant, what the grant says,
+which tokens it buys. A grant is one function in `GRANTS`.
+"""
+
+import hashlib
+import json
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any, TypeAlias
+from uuid import UUID
+
+from asyncpg import Record
+
+from service import crypto
+from service.domain import sessions as session_rules
+from service.domain.oidc import authorize, claims
+from service.domain.oidc.claims import Known
+from service.domain.oidc.clients import Client, is_id
+from service.domain.sessions import EndReason
+from service.domain.sign_in import Origin
+from service.errors import (
+    DoorwardError,
+    InvalidClient,
+    InvalidGrant,
+    InvalidRequest,
+    UnauthorizedClient,
+    UnsupportedGrantType,
+)
+from service.flows import sessions as session_flow
+from service.keyring import Kind, b64url
+from service.stores import accounts as account_store
+from service.stores import audit as audit_store
+from service.stores import clients as client_store
+from service.stores import codes as code_store
+from service.stores import sessions as session_store
+from service.stores.postgres import Connection
+from service.world import World
+
+
+@dataclass(frozen=True, slots=True)
+class Credentials:
+    """How a client says who it is: the standard's name of the method, its id, and a secret if it sent one."""
+
+    method: str
+    client_id: str
+    secret: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Issued:
+    """What a client is given; `expires_in` is in seconds."""
+
+    access_token: str
+    expires_in: int
+    scope: str
+    id_token: str | None = None
+    refresh_token: str | None = None
+
+
+Grant: TypeAlias = Callable[[World, Origin, Client, Mapping[str, str]], Awaitable[Issued]]
+
+
+async def exchange(
+    world: World, origin: Origin, credentials: Credentials, parameters: Mapping[str, str]
+) -> Issued:
+    """Tokens for a grant. Raises InvalidClient, UnauthorizedClient, UnsupportedGrantType, InvalidGrant."""
+    client = await authenticated(world, credentials)
+    wanted = parameters.get("grant_type")
+    if not wanted:
+        raise InvalidRequest("no grant_type")
+    grant = GRANTS.get(wanted)
+    if grant is None:
+        raise UnsupportedGrantType("an unknown grant type")
+    if wanted not in client.grant_types:
+        raise UnauthorizedClient("the client's record does not hold this grant")
+    return await grant(world, origin, client, parameters)
+
+
+async def authenticated(world: World, credentials: Credentials) -> Client:
+    """The client, once it proved itself by the one method of its record (RFC 6749 §2.3)."""
+    async with world.db.connection() as connection:
+        now = world.clock.now()
+        known = is_id(credentials.client_id)
+        found = await client_store.by_id(connection, credentials.client_id, now) if known else None
+    if found is None or found.client.disabled:
+        raise InvalidClient("no such client")
+    if credentials.method != found.client.token_endpoint_auth_method:
+        raise InvalidClient("another method than the record's")
+    if found.client.has_secret and not found.knows(credentials.secret or ""):
+        raise InvalidClient("a wrong secret")
+    return found.client
+
+
+async def _by_code(world: World, origin: Origin, client: Client, parameters: Mapping[str, str]) -> Issued:
+    """RFC 6749 §4.1.3. A code that comes twice ends what it bought: one of the two who hold it is a thief."""
+    digest, now = crypto.sha256(parameters.get("code", "")), world.clock.now()
+    async with world.db.connection() as connection:
+        code = await code_store.find(connection, digest)
+    if code is None or code["client_id"] != client.id:
+        raise InvalidGrant("no such code of this client")
+    if code["used_at"]:
+        await world.db.transact(lambda tx: _reused(world, tx, origin, client, code))
+        raise InvalidGrant("a used code")
+    if parameters.get("redirect_uri") != code["redirect_uri"]:
+        raise InvalidGrant("another redirect URI than the request's")
+    if not authorize.proves(parameters.get("code_verifier"), code["code_challenge"]):
+        raise InvalidGrant("the verifier does not fit the challenge")
+    if _over(code) or session_rules.expired(code["idle_at"], code["absolute_at"], now):
+        raise InvalidGrant("the session has ended")
+
+    async def act(tx: Connection) -> Issued | DoorwardError:
+        held = await account_store.hold(tx, code["person_id"])
+        epoch = await session_store.living(tx, code["session_id"])
+        if held.disabled or epoch != held.epoch:
+            return InvalidGrant("the session ended meanwhile")
+        family = world.row_id()
+        if not await code_store.spend(tx, digest, family, now):
+            return InvalidGrant("another was faster, or the code has expired")
+        return await _open(world, tx, origin, client, code, family)
+
+    return await world.db.transact(act)
+
+
+#: The grants, by the name they have in `grant_type`.
+GRANTS: Mapping[str, Grant] = {"authorization_code": _by_code}
+
+
+async def _open(
+    world: World, tx: Connection, origin: Origin, client: Client, code: Record, family: UUID
+) -> Issued:
+    """The grant's row and its tokens. A refresh token is given where the record has that grant, and the
+    client is ours or the person allowed it to act while they are away."""
+    now, life, salt = world.clock.now(), world.settings.tokens, world.entropy.token(16)
+    key, scope = world.active(Kind.TOKEN), code["scope"].split()
+    idle = timedelta(seconds=client.refresh_idle_seconds or life.refresh_idle_seconds)
+    absolute = timedelta(seconds=client.refresh_absolute_seconds or life.refresh_absolute_seconds)
+    await session_store.add_family(
+        tx,
+        family=family,
+        session=code["session_id"],
+        person=code["person_id"],
+        client=client.id,
+        scope=code["scope"],
+        claims=code["claims"],
+        salt=salt,
+        key_id=key.id,
+        origin=origin,
+        now=now,
+        idle_at=now + idle,
+        absolute_at=now + absolute,
+    )
+    await audit_store.record(
+        tx,
+        world.row_id(),
+        now,
+        "client:code_exchange",
+        "ok",
+        origin,
+        person=code["person_id"],
+        client=client.id,
+        session=code["session_id"],
+        grant=family,
+    )
+    person = await account_store.by_id(tx, code["person_id"])
+    assert person is not None  # their row is held
+    profile = await account_store.profile(tx, person)
+    known = Known(
+        person.sub,
+        person.name,
+        person.language,
+        person.email,
+        person.email_verified,
+        profile.phone_number,
+        profile.address,
+    )
+    asked = claims.for_id_token(known, json.loads(code["claims"]), client.scopes)
+    may_refresh = "refresh_token" in client.grant_types and (client.first_party or "offline_access" in scope)
+    token = str(session_flow.refresh_token(key.material, family, 0, salt)) if may_refresh else None
+    return _tokens(world, client, code, family, scope, asked, code["nonce"], token)
+
+
+def _tokens(
+    world: World,
+    client: Client,
+    grant: Record,
+    family: UUID,
+    scope: Sequence[str],
+    asked: Mapping[str, Any],
+    nonce: str | None,
+    refresh_token: str | None,
+) -> Issued:
+    """Sign the access token (RFC 9068 §2.2) and the ID token (OpenID Connect Core §2)."""
+    now, issuer = world.clock.now(), world.settings.issuer
+    life = client.access_seconds or world.settings.tokens.access_seconds
+    granted = session_rules.narrowed(" ".join(scope), grant["roles"], grant["amr"])
+    shared = {
+        "iss": issuer,
+        "sub": str(grant["sub"]),
+        "iat": int(now.timestamp()),
+        "exp": int(now.timestamp()) + life,
+        "sid": str(grant["session_id"]),
+        "auth_time": int(grant["auth_time"].timestamp()),
+        "amr": list(grant["amr"]),
+        "acr": session_rules.acr(grant["amr"]),
+    }
+    access = world.keyring.sign(
+        shared
+        | {
+            "aud": [issuer, client.audience] if client.audience else issuer,
+            "client_id": client.id,
+            "scope": granted,
+            "grant": str(family),
+            "jti": world.entropy.token(16).hex(),
+        },
+        "at+jwt",
+        now,
+        client.access_token_signing_alg,
+    )
+    told = {"nonce": nonce} if nonce is not None else {}
+    alg = client.id_token_signed_response_alg
+    identity = world.keyring.sign(
+        {**asked, **shared, "aud": client.id, "azp": client.id, "at_hash": _at_hash(access, alg), **told},
+        "JWT",
+        now,
+        alg,
+    )
+    return Issued(access, life, granted, identity, refresh_token)
+
+
+def _at_hash(access_token: str, alg: str) -> str:
+    """The left half of the hash that goes with the algorithm (OpenID Connect Core §3.1.3.6)."""
+    digest = (hashlib.sha512 if alg == "Ed25519" else hashlib.sha256)(access_token.encode()).digest()
+    return b64url(digest[: len(digest) // 2])
+
+
+async def _reused(world: World, tx: Connection, origin: Origin, client: Client, code: Record) -> None:
+    await account_store.hold(tx, code["person_id"])
+    now = world.clock.now()
+    if code["family_id"] and await session_store.end_family(tx, code["family_id"], EndReason.CODE_REUSE, now):
+        await audit_store.record(
+            tx,
+            world.row_id(),
+            now,
+            "client:code_exchange",
+            "refused",
+            origin,
+            person=code["person_id"],
+            client=client.id,
+            session=code["session_id"],
+            grant=code["family_id"],
+            reason=EndReason.CODE_REUSE,
+        )
+
+
+def _over(code: Record) -> bool:
+    return bool(code["ended_at"] or code["disabled_at"] or code["epoch"] != code["person_epoch"])

@@ -1,0 +1,38 @@
+-- name: open_request!
+INSERT INTO authorization_request (digest, browser, client_id, redirect_uri, parameters, created_at, expires_at)
+VALUES (:digest, :browser, :client, :redirect_uri, :parameters, :now, :expires_at);
+
+-- name: request^
+-- Only for the browser that began it; an answered or expired one is told apart, since each has a page.
+SELECT client_id, redirect_uri, parameters, created_at, expires_at, answered_at
+FROM authorization_request WHERE digest = :digest AND browser = :browser;
+
+-- name: answer_request$
+-- One request has one answer, however many tabs ask for it.
+UPDATE authorization_request SET answered_at = :now
+WHERE digest = :digest AND browser = :browser AND answered_at IS NULL AND expires_at > :now
+RETURNING client_id;
+
+-- name: add_code!
+INSERT INTO authorization_code (digest, client_id, redirect_uri, session_id, person_id, scope, nonce, code_challenge, claims, created_at, expires_at)
+VALUES (:digest, :client, :redirect_uri, :session, :person, :scope, :nonce, :code_challenge, :claims, :now, :expires_at);
+
+-- name: code^
+-- With its session and person, whatever their state.
+SELECT c.client_id, c.redirect_uri, c.session_id, c.person_id, c.scope, c.nonce, c.code_challenge, c.claims, c.expires_at, c.used_at, c.family_id,
+       s.amr, s.auth_time, s.epoch, s.ended_at, s.idle_at, s.absolute_at, p.sub, p.roles, p.epoch AS person_epoch, p.disabled_at
+FROM authorization_code c JOIN session s ON s.id = c.session_id JOIN person p ON p.id = c.person_id
+WHERE c.digest = :digest;
+
+-- name: spend_code$
+UPDATE authorization_code SET used_at = :now, family_id = :family
+WHERE digest = :digest AND used_at IS NULL AND expires_at > :now
+RETURNING digest;
+
+-- name: consent$
+SELECT scopes FROM consent WHERE person_id = :person AND client_id = :client;
+
+-- name: grant_consent!
+INSERT INTO consent AS c (person_id, client_id, scopes, granted_at) VALUES (:person, :client, :scopes, :now)
+ON CONFLICT (person_id, client_id) DO UPDATE
+SET scopes = ARRAY(SELECT DISTINCT unnest(c.scopes || excluded.scopes) ORDER BY 1), granted_at = excluded.granted_at;
