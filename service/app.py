@@ -22,7 +22,10 @@ from service.http.browser import Asking
 from service.http.edge import Edge
 from service.http.errors import problem
 from service.http.guards import MAX_BODY, strict_json
+from service.http.oidc import authorize as oidc_authorize
 from service.http.oidc import discovery
+from service.http.oidc import token as oidc_token
+from service.http.oidc import userinfo as oidc_userinfo
 from service.http.web import account as web_account
 from service.http.web import sign_in as web_sign_in
 from service.http.web import two_factor as web_two_factor
@@ -82,6 +85,11 @@ def routes(world: World) -> Litestar:
             pages.root,
             pages.style,
             pages.meaning,
+            oidc_authorize.router,
+            oidc_token.token,
+            oidc_userinfo.userinfo,
+            oidc_userinfo.userinfo_by_post,
+            pages.leave,
             web_sign_in.router,
             web_account.router,
             web_two_factor.router,

@@ -12,11 +12,14 @@ CODES = {
     "forbidden": 403,
     "insufficient_scope": 403,
     "internal_error": 500,
+    "invalid_client": 401,
     "invalid_code": 401,
     "invalid_credentials": 401,
+    "invalid_grant": 400,
     "invalid_pre_auth_token": 401,
     "invalid_refresh_token": 401,
     "invalid_request": 400,
+    "invalid_scope": 400,
     "invalid_token": 401,
     "last_authenticator": 409,
     "method_not_allowed": 405,
@@ -32,6 +35,7 @@ CODES = {
     "two_factor_required_by_policy": 409,
     "unauthenticated": 401,
     "unauthorized_client": 400,
+    "unsupported_grant_type": 400,
     "unsupported_media_type": 415,
 }
 

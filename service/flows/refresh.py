@@ -20,7 +20,30 @@ from service.world import World
 
 
 async def refresh(world: World, origin: Origin, text: str, client: str) -> Tokens:
-    """Exchange a refresh token for new tokens (RFC 6749 §6, RFC 9700 §4.14).
+    """Exchange a refresh token of the JSON API for new tokens. Raises InvalidRefreshToken."""
+    family, successor = await rotate(world, origin, text, client)
+    return session_flow.mint(
+        world,
+        Opened(
+            family["session_id"],
+            family["id"],
+            family["person_id"],
+            family["sub"],
+            family["epoch"],
+            client,
+            rules.narrowed(family["scope"], family["roles"], family["amr"]),
+            family["amr"],
+            family["auth_time"],
+            family["absolute_at"],
+            successor,
+        ),
+    )
+
+
+async def rotate(
+    world: World, origin: Origin, text: str, client: str, idle_seconds: int | None = None
+) -> tuple[Record, RefreshToken]:
+    """Spend a refresh token (RFC 6749 §6, RFC 9700 §4.14): its family, and the successor.
 
     Raises InvalidRefreshToken, with the reason when the token is genuine and its client is right.
     """
@@ -28,7 +51,7 @@ async def refresh(world: World, origin: Origin, text: str, client: str) -> Token
     if token is None:
         raise InvalidRefreshToken("not of a refresh token's form")
     now, life = world.clock.now(), world.settings.tokens
-    idle_at = now + timedelta(seconds=life.refresh_idle_seconds)
+    idle_at = now + timedelta(seconds=idle_seconds or life.refresh_idle_seconds)
     async with world.db.connection() as connection:
         family = await session_store.family(connection, token.family)
         key = _prove(world, family, token, client)
@@ -46,23 +69,7 @@ async def refresh(world: World, origin: Origin, text: str, client: str) -> Token
     assert family is not None  # _prove refuses a family that is not there
     if not granted:
         raise await _refuse(world, origin, family, token, verdict)
-    successor = session_flow.refresh_token(key, token.family, token.generation + 1, family["salt"])
-    return session_flow.mint(
-        world,
-        Opened(
-            family["session_id"],
-            token.family,
-            family["person_id"],
-            family["sub"],
-            family["epoch"],
-            client,
-            rules.narrowed(family["scope"], family["roles"], family["amr"]),
-            family["amr"],
-            family["auth_time"],
-            family["absolute_at"],
-            successor,
-        ),
-    )
+    return family, session_flow.refresh_token(key, token.family, token.generation + 1, family["salt"])
 
 
 def _prove(world: World, family: Record | None, token: RefreshToken, client: str) -> bytes:
@@ -112,7 +119,11 @@ async def _end(
     world: World, tx: Connection, origin: Origin, family: Record, token: RefreshToken, reason: EndReason
 ) -> None:
     now, person = world.clock.now(), family["person_id"]
-    if not await session_store.end(tx, person, family["session_id"], reason, now):
+    if family["in_browser"]:
+        ended = await session_store.end_family(tx, family["id"], reason, now)
+    else:
+        ended = await session_store.end(tx, person, family["session_id"], reason, now)
+    if not ended:
         return
     theft = reason is EndReason.REFRESH_REUSE
     await audit_store.record(

@@ -1,10 +1,11 @@
 """Sessions: opened, found by their token or cookie, renewed, listed, ended. The other flows call this one."""
 
 import hashlib
-from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass
+import json
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from typing import TypeAlias, TypeVar
+from typing import Any, TypeAlias, TypeVar
 from uuid import UUID
 
 from asyncpg import Record
@@ -88,6 +89,8 @@ class Caller:
     amr: Sequence[str]
     auth_time: datetime
     epoch: int
+    #: What its client asked to be told by name (OpenID Connect Core §5.5).
+    asked: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def in_browser(self) -> bool:
@@ -276,6 +279,7 @@ async def caller(world: World, token: str) -> Caller:
         row["amr"],
         row["auth_time"],
         row["epoch"],
+        json.loads(row["claims"]),
     )
 
 

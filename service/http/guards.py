@@ -104,6 +104,13 @@ class Admission(ASGIMiddleware):
             await next_app(scope, receive, send)
 
 
+def bearer_of(request: Asking) -> str | None:
+    """The bearer token in the header (RFC 6750 §2.1), where there is just one of its form."""
+    values = request.headers.getall("authorization", [])
+    match = _BEARER.fullmatch(values[0]) if len(values) == 1 else None
+    return match[1] if match else None
+
+
 async def caller_of(request: Asking, scope: str) -> Caller:
     """The person behind the bearer token (RFC 6750 §2.1), if its scope covers this; without any, the one
     behind our own cookie, whose requests must prove that they come from our own page.
@@ -116,10 +123,10 @@ async def caller_of(request: Asking, scope: str) -> Caller:
         if request.method not in ("GET", "HEAD"):
             browser.require_own(request, request.headers.get("x-csrf-token", ""), str(caller.session))
     else:
-        match = _BEARER.fullmatch(values[0]) if len(values) == 1 else None
-        if match is None:
+        token = bearer_of(request)
+        if token is None:
             raise InvalidToken("no bearer token")
-        caller = await session_flow.caller(world_of(request), match[1])
+        caller = await session_flow.caller(world_of(request), token)
     if scope not in caller.scope:
         raise InsufficientScope(f"needs the scope {scope}", scope=scope)
     return caller

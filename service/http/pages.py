@@ -41,10 +41,15 @@ from service.http.user_agent import agent_of
 _log = structlog.get_logger()
 _HERE = Path(__file__).parent
 _STYLE = (_HERE / "static" / "doorward.css").read_bytes()
+_LEAVE = (_HERE / "static" / "leave.js").read_bytes()
 _STYLE_VERSION = hashlib.sha256(_STYLE).hexdigest()[:12]
 #: Where a person may be sent after a sign-in or a proof: our own pages. Anything else would lend our name
 #: to whoever made the link.
-_OWN_PAGE = re.compile(r"/account(?:/two-factor/(?:enable|backup-codes|disable))?(?:#[a-z-]+)?", re.ASCII)
+_OWN_PAGE = re.compile(
+    r"/account(?:/two-factor/(?:enable|backup-codes|disable))?(?:#[a-z-]+)?"
+    r"|/continue\?request=dwa_[A-Za-z0-9_-]{43}",
+    re.ASCII,
+)
 HOME = "/account"
 _WHY = {
     EndReason.SIGNED_OUT: "signed out",
@@ -109,6 +114,7 @@ def page(
     *,
     caller: Caller | None = None,
     bound_to: str = "",
+    leaves: bool = False,
     status: int = 200,
     cookies: Sequence[Cookie] = (),
     **facts: Any,
@@ -131,7 +137,10 @@ def page(
         given.append(browser.give(request, "browser", name))
     if notice:
         given += browser.take(request, "notice")
-    headers = {"Content-Security-Policy": _policy(nonce), "Cross-Origin-Resource-Policy": "same-origin"}
+    headers = {
+        "Content-Security-Policy": _policy(nonce, leaves=leaves),
+        "Cross-Origin-Resource-Policy": "same-origin",
+    }
     if caller:
         # Not before: a portal that opened its sign-in in a popup has to hear from it (contract §6).
         headers["Cross-Origin-Opener-Policy"] = "same-origin"
@@ -193,9 +202,12 @@ def carried(target: str) -> str:
     return "" if target == HOME else "?" + urlencode({"return_to": target}, quote_via=quote, safe="/")
 
 
-def _policy(nonce: str) -> str:
+def _policy(nonce: str, *, leaves: bool = False) -> str:
+    """One stylesheet of ours and our own forms. A page that `leaves` by a form may send it elsewhere, by a
+    script of ours."""
+    only = f"script-src 'nonce-{nonce}'" if leaves else "form-action 'self'"
     return (
-        f"default-src 'none'; style-src 'nonce-{nonce}'; img-src 'self' data:; form-action 'self'; "
+        f"default-src 'none'; style-src 'nonce-{nonce}'; img-src 'self' data:; {only}; "
         "base-uri 'none'; frame-ancestors 'none'"
     )
 
@@ -294,6 +306,11 @@ async def style() -> Response[bytes]:
     return Response(
         _STYLE, media_type="text/css", headers={"Cache-Control": "public, max-age=31536000, immutable"}
     )
+
+
+@get("/static/leave.js", include_in_schema=False, media_type="text/javascript")
+async def leave() -> Response[bytes]:
+    return Response(_LEAVE, media_type="text/javascript", headers={"Cache-Control": "public, max-age=3600"})
 
 
 @get("/", include_in_schema=False)

@@ -25,10 +25,13 @@ from service.errors import (
     DoorwardError,
     InvalidClient,
     InvalidGrant,
+    InvalidRefreshToken,
     InvalidRequest,
+    InvalidScope,
     UnauthorizedClient,
     UnsupportedGrantType,
 )
+from service.flows import refresh as refresh_flow
 from service.flows import sessions as session_flow
 from service.keyring import Kind, b64url
 from service.stores import accounts as account_store
@@ -124,8 +127,66 @@ async def _by_code(world: World, origin: Origin, client: Client, parameters: Map
     return await world.db.transact(act)
 
 
+async def _by_refresh(world: World, origin: Origin, client: Client, parameters: Mapping[str, str]) -> Issued:
+    """RFC 6749 §6. The scope may be narrowed for these tokens, never widened."""
+    text = parameters.get("refresh_token", "")
+    wanted = parameters.get("scope", "").split()
+    token = session_rules.parse_refresh(text)
+    async with world.db.connection() as connection:
+        granted = await session_store.family(connection, token.family) if token else None
+    if granted is not None and not set(wanted) <= set(granted["scope"].split()):
+        # Before the token is spent: a wrong wish must not cost it.
+        raise InvalidScope("wider than what was granted")
+    try:
+        family, successor = await refresh_flow.rotate(
+            world, origin, text, client.id, client.refresh_idle_seconds
+        )
+    except InvalidRefreshToken as fault:
+        raise InvalidGrant(fault.private) from None
+    scope = [one for one in family["scope"].split() if not wanted or one in wanted]
+    async with world.db.connection() as connection:
+        known = await known_person(connection, family["person_id"])
+    asked = claims.for_id_token(known, json.loads(family["claims"]), client.scopes)
+    return _tokens(world, client, family, family["id"], scope, asked, None, str(successor))
+
+
+async def _as_itself(world: World, origin: Origin, client: Client, parameters: Mapping[str, str]) -> Issued:
+    """RFC 6749 §4.4: a machine acts as itself. There is no session, no refresh token and no person."""
+    wanted = parameters.get("scope", "").split()
+    if not set(wanted) <= set(client.scopes):
+        raise InvalidScope("beyond the client's scopes")
+    now, issuer = world.clock.now(), world.settings.issuer
+    life = client.access_seconds or world.settings.tokens.access_seconds
+    scope = " ".join(one for one in client.scopes if not wanted or one in wanted)
+    access = world.keyring.sign(
+        {
+            "iss": issuer,
+            # Without a person the subject is the client (RFC 9068 §5), kept apart from theirs by its form.
+            "sub": f"machine:{client.id}",
+            "aud": client.audience or client.id,
+            "iat": int(now.timestamp()),
+            "exp": int(now.timestamp()) + life,
+            "client_id": client.id,
+            "scope": scope,
+            "jti": world.entropy.token(16).hex(),
+        },
+        "at+jwt",
+        now,
+        client.access_token_signing_alg,
+    )
+    async with world.db.connection() as connection:
+        await audit_store.record(
+            connection, world.row_id(), now, "client:credentials", "ok", origin, client=client.id, scope=scope
+        )
+    return Issued(access, life, scope)
+
+
 #: The grants, by the name they have in `grant_type`.
-GRANTS: Mapping[str, Grant] = {"authorization_code": _by_code}
+GRANTS: Mapping[str, Grant] = {
+    "authorization_code": _by_code,
+    "refresh_token": _by_refresh,
+    "client_credentials": _as_itself,
+}
 
 
 async def _open(
@@ -164,22 +225,28 @@ async def _open(
         session=code["session_id"],
         grant=family,
     )
-    person = await account_store.by_id(tx, code["person_id"])
-    assert person is not None  # their row is held
-    profile = await account_store.profile(tx, person)
-    known = Known(
-        person.sub,
-        person.name,
-        person.language,
-        person.email,
-        person.email_verified,
-        profile.phone_number,
-        profile.address,
-    )
+    known = await known_person(tx, code["person_id"])
     asked = claims.for_id_token(known, json.loads(code["claims"]), client.scopes)
     may_refresh = "refresh_token" in client.grant_types and (client.first_party or "offline_access" in scope)
     token = str(session_flow.refresh_token(key.material, family, 0, salt)) if may_refresh else None
     return _tokens(world, client, code, family, scope, asked, code["nonce"], token)
+
+
+async def known_person(tx: Connection, person: UUID) -> Known:
+    """A person as their claims are made from them. Raises InvalidGrant for one who is gone."""
+    found = await account_store.by_id(tx, person)
+    if found is None:
+        raise InvalidGrant("the person is gone")
+    profile = await account_store.profile(tx, found)
+    return Known(
+        found.sub,
+        found.name,
+        found.language,
+        found.email,
+        found.email_verified,
+        profile.phone_number,
+        profile.address,
+    )
 
 
 def _tokens(

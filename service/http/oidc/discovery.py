@@ -7,6 +7,8 @@ from litestar import Response, get
 from litestar.datastructures import State
 from litestar.openapi.datastructures import ResponseSpec
 
+from service.domain.oidc.claims import BY_SCOPE
+from service.domain.oidc.clients import OF_A_PERSON
 from service.errors import Unavailable
 from service.http.api.documented import problems
 from service.keyring import JWKS_MAX_AGE
@@ -44,15 +46,23 @@ async def authorization_server(state: State) -> Response[bytes]:
 
 
 def _metadata(state: State) -> Response[bytes]:
-    """True so far: sign-in is by the JSON API; the authorize and token endpoints are not there yet,
-    so no grant and no response type is claimed."""
+    """What there is, and no more: a claim that is not true breaks whoever believes it."""
     issuer = state.world.settings.issuer
     document = {
         "issuer": issuer,
+        "authorization_endpoint": f"{issuer}/oauth2/authorize",
+        "token_endpoint": f"{issuer}/oauth2/token",
+        "userinfo_endpoint": f"{issuer}/oauth2/userinfo",
         "jwks_uri": f"{issuer}/oauth2/jwks",
-        "scopes_supported": ["openid", "profile", "email", "account", "admin"],
-        "response_types_supported": [],
-        "grant_types_supported": [],
+        "scopes_supported": list(OF_A_PERSON),
+        "response_types_supported": ["code"],
+        "response_modes_supported": ["query", "form_post"],
+        "grant_types_supported": ["authorization_code", "refresh_token", "client_credentials"],
+        "token_endpoint_auth_methods_supported": ["client_secret_basic", "client_secret_post", "none"],
+        "code_challenge_methods_supported": ["S256"],
+        "authorization_response_iss_parameter_supported": True,
+        "claims_parameter_supported": True,
+        "prompt_values_supported": ["none", "login", "consent", "select_account"],
         "subject_types_supported": ["public"],
         "id_token_signing_alg_values_supported": ["RS256", "ES256", "Ed25519"],
         "acr_values_supported": ["urn:doorward:acr:1fa", "urn:doorward:acr:2fa"],
@@ -68,6 +78,8 @@ def _metadata(state: State) -> Response[bytes]:
             "sid",
             "azp",
             "at_hash",
+            "nonce",
+            *(claim for scope in BY_SCOPE.values() for claim in scope),
         ],
         "request_uri_parameter_supported": False,
     }

@@ -33,8 +33,8 @@ UPDATE session SET seen_at = :now, seen_address = :address, idle_at = least(CAST
 WHERE id = :session AND ended_at IS NULL AND seen_at < :now;
 
 -- name: family^
-SELECT f.id, f.session_id, f.person_id, f.client_id, f.scope, f.generation, f.salt, f.key_id, f.rotated_at,
-       f.last_address, f.last_browser, f.idle_at, f.absolute_at, f.ended_at, f.end_reason,
+SELECT f.id, f.session_id, f.person_id, f.client_id, f.scope, f.claims, f.generation, f.salt, f.key_id, f.rotated_at,
+       f.last_address, f.last_browser, f.idle_at, f.absolute_at, f.ended_at, f.end_reason, s.cookie IS NOT NULL AS in_browser,
        s.epoch, s.amr, s.auth_time, s.ended_at AS session_ended_at, s.end_reason AS session_end_reason,
        p.sub, p.roles, p.epoch AS person_epoch, p.disabled_at
 FROM refresh_family f JOIN session s ON s.id = f.session_id JOIN person p ON p.id = f.person_id
