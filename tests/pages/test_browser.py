@@ -5,12 +5,13 @@ import subprocess
 import time
 from collections.abc import Iterator
 from functools import partial
-from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler, SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from threading import Thread
-from urllib.parse import parse_qs, urlsplit
+from urllib.parse import parse_qs, urlencode, urlsplit
 
 import asyncpg
+import httpx
 import pytest
 import zxingcpp
 from axe_playwright_python.async_playwright import Axe
@@ -289,6 +290,49 @@ async def test_axe_finds_nothing_on_what_a_sign_in_owes(chromium: Browser, stric
     assert {name: ids for name, ids in found.items() if ids} == {}
 
 
+#: RFC 7636, appendix B.
+VERIFIER = "dBjftJeZ4CVP-mB92K27uhbUJU1p1r_wW1gFWFOEjXk"
+CHALLENGE = "E9Melhoa2OwvFrEMTJguCHaoeK1t8URWbuGJSstw-cM"
+
+
+class Portal(ThreadingHTTPServer):
+    """A relying party of another origin, which hears what comes to its callback."""
+
+    def __init__(self) -> None:
+        heard = self.heard = list[dict[str, list[str]]]()
+
+        class Handler(BaseHTTPRequestHandler):
+            def _hear(self, text: str) -> None:
+                if self.path.startswith("/callback"):
+                    heard.append(parse_qs(text))
+                self.send_response(200)
+                self.end_headers()
+                self.wfile.write(b"Welcome")
+
+            def do_GET(self) -> None:
+                self._hear(urlsplit(self.path).query)
+
+            def do_POST(self) -> None:
+                self._hear(self.rfile.read(int(self.headers["content-length"])).decode())
+
+            def log_message(self, *_: object) -> None:
+                """Say nothing."""
+
+        super().__init__(("127.0.0.1", 0), Handler)
+
+    @property
+    def callback(self) -> str:
+        return f"http://127.0.0.1:{self.server_port}/callback"
+
+
+@pytest.fixture
+def portal() -> Iterator[Portal]:
+    with Portal() as server:
+        Thread(target=server.serve_forever, daemon=True).start()
+        yield server
+        server.shutdown()
+
+
 @pytest.fixture
 def elsewhere(tmp_path: Path) -> Iterator[str]:
     """Another site, which serves what a test puts into its folder."""
@@ -327,4 +371,49 @@ async def test_another_site_can_neither_frame_a_page_nor_send_a_form(
     await page.reload()
     assert page.url.endswith("/account")
     assert await page.locator("#sessions tbody tr").count() == sessions
+    await context.close()
+
+
+@pytest.mark.parametrize("scripts", [False, True])
+@pytest.mark.parametrize("mode", ["query", "form_post"])
+async def test_a_portal_of_another_origin_gets_its_code(
+    chromium: Browser, running: Dev, portal: Portal, scripts: bool, mode: str
+) -> None:
+    """With our content security policy on: a redirect chain that starts at a form would be blocked."""
+    client = f"portal-{mode}-{scripts}".lower()
+    email = person(running, f"{client}@example.com")
+    words = ("--auth-method", "none", "--redirect-uri", portal.callback, "--first-party")
+    made = doorward("client", "create", client, *words, environ=running.environ)
+    assert made.returncode == 0, made.stderr
+    context = await chromium.new_context(base_url=running.url, java_script_enabled=scripts)
+    context.set_default_timeout(15_000)
+    page = await context.new_page()
+    asked = {
+        "client_id": client,
+        "redirect_uri": portal.callback,
+        "response_type": "code",
+        "response_mode": mode,
+        "scope": "openid email",
+        "state": "s-1",
+        "code_challenge": CHALLENGE,
+        "code_challenge_method": "S256",
+    }
+    await password(page, email, "/oauth2/authorize?" + urlencode(asked))
+    if mode == "form_post" and not scripts:
+        await page.click("#continue")
+    await page.wait_for_url(f"{portal.callback}**")
+    told = portal.heard[-1]
+    assert told["state"] == ["s-1"]
+    body = {
+        "grant_type": "authorization_code",
+        "code": told["code"][0],
+        "redirect_uri": portal.callback,
+        "code_verifier": VERIFIER,
+        "client_id": client,
+    }
+    async with httpx.AsyncClient(base_url=running.url) as back_channel:
+        tokens = (await back_channel.post("/oauth2/token", data=body)).json()
+        headers = {"authorization": f"Bearer {tokens['access_token']}"}
+        known = (await back_channel.get("/oauth2/userinfo", headers=headers)).json()
+    assert known["email"] == email
     await context.close()
