@@ -9,8 +9,8 @@ from service.domain import sessions as rules
 from service.domain.sessions import EndReason, RefreshToken, Verdict
 from service.domain.sign_in import Origin
 from service.errors import InvalidRefreshToken
-from service.flows import sessions as session_flow
-from service.flows.sessions import Opened, Tokens
+from service.flows import tokens
+from service.flows.tokens import Grant, Tokens
 from service.keyring import Kind
 from service.stores import audit as audit_store
 from service.stores import outbox as outbox_store
@@ -22,21 +22,20 @@ from service.world import World
 async def refresh(world: World, origin: Origin, text: str, client: str) -> Tokens:
     """Exchange a refresh token of the JSON API for new tokens. Raises InvalidRefreshToken."""
     family, successor = await rotate(world, origin, text, client)
-    return session_flow.mint(
-        world,
-        Opened(
-            family["session_id"],
-            family["id"],
-            family["person_id"],
-            family["sub"],
-            family["epoch"],
-            client,
-            rules.narrowed(family["scope"], family["roles"], family["amr"]),
-            family["amr"],
-            family["auth_time"],
-            family["absolute_at"],
-            successor,
-        ),
+    return tokens.mint(world, grant_of(family, family["scope"]), successor)
+
+
+def grant_of(family: Record, scope: str) -> Grant:
+    """What new tokens of a family are made of."""
+    return Grant(
+        family["session_id"],
+        family["id"],
+        family["sub"],
+        family["client_id"],
+        rules.narrowed(scope, family["roles"], family["amr"]),
+        family["amr"],
+        family["auth_time"],
+        family["absolute_at"],
     )
 
 
@@ -69,7 +68,7 @@ async def rotate(
     assert family is not None  # _prove refuses a family that is not there
     if not granted:
         raise await _refuse(world, origin, family, token, verdict)
-    return family, session_flow.refresh_token(key, token.family, token.generation + 1, family["salt"])
+    return family, tokens.refresh_token(key, token.family, token.generation + 1, family["salt"])
 
 
 def _prove(world: World, family: Record | None, token: RefreshToken, client: str) -> bytes:
@@ -79,7 +78,7 @@ def _prove(world: World, family: Record | None, token: RefreshToken, client: str
     key = world.keyring.get(Kind.TOKEN, family["key_id"])
     if key is None:
         raise InvalidRefreshToken("the family's key has retired")
-    genuine = session_flow.refresh_token(key.material, token.family, token.generation, family["salt"])
+    genuine = tokens.refresh_token(key.material, token.family, token.generation, family["salt"])
     if not crypto.same(genuine.mac, token.mac):
         raise InvalidRefreshToken("the HMAC does not fit")
     if family["client_id"] != client:

@@ -1,6 +1,5 @@
 """Sessions: opened, found by their token or cookie, renewed, listed, ended. The other flows call this one."""
 
-import hashlib
 import json
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -13,14 +12,15 @@ from asyncpg import Record
 from service import crypto
 from service.domain import policy
 from service.domain import sessions as rules
-from service.domain.sessions import DeviceToken, EndReason, RefreshToken
+from service.domain.sessions import EndReason, RefreshToken
 from service.domain.sign_in import PAGES, Origin, Standing
 from service.errors import Conflict, DoorwardError, InvalidToken, ReauthenticationRequired
-from service.keyring import BadToken, Kind, b64url
+from service.flows import tokens
+from service.flows.tokens import Grant
+from service.keyring import BadToken, Kind
 from service.stores import accounts as account_store
 from service.stores import audit as audit_store
 from service.stores import sessions as session_store
-from service.stores.accounts import Person
 from service.stores.postgres import Connection
 from service.world import World
 
@@ -30,19 +30,11 @@ _SEEN_APART = timedelta(minutes=1)
 
 
 @dataclass(frozen=True, slots=True)
-class Opened:
-    """An API session that stands in Postgres, and what its tokens are made of."""
+class Opened(Grant):
+    """An API session that was just opened, and the first refresh token of its family."""
 
-    session: UUID
-    family: UUID
     person: UUID
-    sub: UUID
     epoch: int
-    client: str
-    scope: str
-    amr: Sequence[str]
-    auth_time: datetime
-    absolute_at: datetime
     refresh_token: RefreshToken
 
 
@@ -65,17 +57,6 @@ class Renewal:
 
     cookie: str
     device_token: str
-
-
-@dataclass(frozen=True, slots=True)
-class Tokens:
-    """What a client is given. `expires_in` is in seconds."""
-
-    access_token: str
-    refresh_token: str
-    id_token: str
-    expires_in: int
-    session: UUID
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,76 +152,16 @@ async def _open_family(
     return Opened(
         session,
         family,
-        standing.person,
         standing.sub,
-        standing.epoch,
         client,
         rules.narrowed(granted, standing.roles, standing.amr),
         standing.amr,
         auth_time,
         absolute_at,
-        refresh_token(key.material, family, 0, salt),
+        standing.person,
+        standing.epoch,
+        tokens.refresh_token(key.material, family, 0, salt),
     )
-
-
-def mint(world: World, opened: Opened) -> Tokens:
-    """Sign the access token (RFC 9068 §2.2) and the ID token (OpenID Connect Core §2)."""
-    now = world.clock.now()
-    # Never beyond the session: others check a token by its `exp` alone.
-    life = min(world.settings.tokens.access_seconds, int((opened.absolute_at - now).total_seconds()))
-    shared = {
-        "iss": world.settings.issuer,
-        "sub": str(opened.sub),
-        "iat": int(now.timestamp()),
-        "exp": int(now.timestamp()) + life,
-        "sid": str(opened.session),
-        "auth_time": int(opened.auth_time.timestamp()),
-        "amr": list(opened.amr),
-        "acr": rules.acr(opened.amr),
-    }
-    access = world.keyring.sign(
-        shared
-        | {
-            "aud": world.settings.issuer,
-            "client_id": opened.client,
-            "scope": opened.scope,
-            "grant": str(opened.family),
-            "jti": world.entropy.token(16).hex(),
-        },
-        "at+jwt",
-        now,
-    )
-    at_hash = b64url(hashlib.sha256(access.encode()).digest()[:16])
-    identity = world.keyring.sign(
-        shared | {"aud": opened.client, "azp": opened.client, "at_hash": at_hash}, "JWT", now
-    )
-    return Tokens(access, str(opened.refresh_token), identity, life, opened.session)
-
-
-def refresh_token(key: bytes, family: UUID, generation: int, salt: bytes) -> RefreshToken:
-    """The token of a generation: computed, never kept, so that a dump of the database holds none."""
-    token = RefreshToken(family, generation, b"")
-    return RefreshToken(family, generation, crypto.digest(key, "refresh", token.signed + salt))
-
-
-def device_token(world: World, person: UUID, epoch: int) -> str:
-    """A token by which this browser is known later: strangers have another budget of failures."""
-    token = DeviceToken(person, epoch, int(world.clock.now().timestamp()), b"")
-    mac = crypto.digest(world.active(Kind.TOKEN).material, "device", token.signed)
-    return str(DeviceToken(person, epoch, token.issued_at, mac))
-
-
-def is_known_device(world: World, person: Person, text: str | None) -> bool:
-    """Whether a text is a device token of this person that still counts."""
-    token = rules.parse_device(text) if text else None
-    if token is None or (token.person, token.epoch) != (person.id, person.epoch):
-        return False
-    genuine = any(
-        crypto.same(token.mac, crypto.digest(key.material, "device", token.signed))
-        for key in world.keyring.all(Kind.TOKEN)
-    )
-    age = world.clock.now().timestamp() - token.issued_at
-    return genuine and age < world.settings.tokens.device_seconds
 
 
 # Found
@@ -412,7 +333,7 @@ async def renew(
         cookie=crypto.sha256(cookie) if cookie else None,
     ):
         raise InvalidToken("the session ended meanwhile")
-    return Renewal(cookie, device_token(world, caller.person, epoch)) if cookie else None
+    return Renewal(cookie, tokens.device_token(world, caller.person, epoch)) if cookie else None
 
 
 def _cookie(world: World) -> str:

@@ -19,11 +19,12 @@ from service.errors import (
     InvalidPreAuthToken,
     InvalidRequest,
 )
-from service.flows import enrolment, passwords, proofs
+from service.flows import enrolment, passwords, proofs, tokens
 from service.flows import sessions as session_flow
 from service.flows.enrolment import Codes, Enrolment, Started
 from service.flows.proofs import Attempt, Finding, Trial
-from service.flows.sessions import AnySession, BrowserSession, Opened, Tokens
+from service.flows.sessions import AnySession, BrowserSession, Opened
+from service.flows.tokens import Tokens
 from service.stores import accounts as account_store
 from service.stores import factors as factor_store
 from service.stores import outbox as outbox_store
@@ -88,7 +89,7 @@ async def sign_in(
     async with world.limits.charged("sign_in.network", origin.address):
         async with world.db.connection() as connection:
             person = await account_store.by_email(connection, address)
-        known = person is not None and session_flow.is_known_device(world, person, device_token)
+        known = person is not None and tokens.is_known_device(world, person, device_token)
         key = passwords.key_of(world, address, known=known)
         password_hash = person.password_hash if person and not person.disabled else None
         attempt = Attempt(
@@ -329,8 +330,8 @@ def _answer(world: World, led_to: _Next) -> Outcome:
     step, left, codes = led_to.step, led_to.backup_codes_left, led_to.codes
     if isinstance(step, Owed):
         return replace(step, backup_codes_left=left, codes=codes)
-    device = session_flow.device_token(world, step.person, step.epoch)
-    opened = session_flow.mint(world, step) if isinstance(step, Opened) else step
+    device = tokens.device_token(world, step.person, step.epoch)
+    opened = tokens.mint(world, step, step.refresh_token) if isinstance(step, Opened) else step
     return Complete(opened, device, left, codes)
 
 

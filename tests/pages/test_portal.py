@@ -290,6 +290,22 @@ async def test_a_request_goes_on_in_the_browser_that_began_it_only(house: House)
     assert "dwc_" not in stolen.answer.text
 
 
+async def test_a_portals_tokens_never_outlive_the_session_behind_them(house: House) -> None:
+    await client_flow.create(house.world, PORTAL)
+    ada = await house.a_person()
+    bought = await code_for(house, Visitor(ada))
+    (row,) = await house.rows(
+        "UPDATE session SET absolute_at = created_at + INTERVAL '100 s'"
+        " WHERE person_id = $1 RETURNING absolute_at",
+        ada.id,
+    )
+    tokens = (await exchange(house, bought)).json()
+    over = int(row["absolute_at"].timestamp())
+    assert tokens["expires_in"] <= 100
+    for name in ("access_token", "id_token"):
+        assert over - 2 <= claims(tokens[name])["exp"] <= over
+
+
 async def test_a_request_by_post_from_another_site_becomes_our_own_get(house: House) -> None:
     await client_flow.create(house.world, PORTAL)
     visitor = Visitor(await house.a_person())

@@ -4,12 +4,11 @@ The phases are shared (RFC 6749 §3.2): who the client is, whether it may use th
 which tokens it buys. A grant is one function in `GRANTS`.
 """
 
-import hashlib
 import json
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Any, TypeAlias
+from typing import TypeAlias
 from uuid import UUID
 
 from asyncpg import Record
@@ -19,7 +18,7 @@ from service.domain import sessions as session_rules
 from service.domain.oidc import authorize, claims
 from service.domain.oidc.claims import Known
 from service.domain.oidc.clients import Client, is_id
-from service.domain.sessions import EndReason
+from service.domain.sessions import EndReason, RefreshToken
 from service.domain.sign_in import Origin
 from service.errors import (
     DoorwardError,
@@ -32,8 +31,9 @@ from service.errors import (
     UnsupportedGrantType,
 )
 from service.flows import refresh as refresh_flow
-from service.flows import sessions as session_flow
-from service.keyring import Kind, b64url
+from service.flows import tokens
+from service.flows.tokens import Grant, Signed
+from service.keyring import Kind
 from service.stores import accounts as account_store
 from service.stores import audit as audit_store
 from service.stores import clients as client_store
@@ -63,7 +63,7 @@ class Issued:
     refresh_token: str | None = None
 
 
-Grant: TypeAlias = Callable[[World, Origin, Client, Mapping[str, str]], Awaitable[Issued]]
+Exchange: TypeAlias = Callable[[World, Origin, Client, Mapping[str, str]], Awaitable[Issued]]
 
 
 async def exchange(
@@ -147,7 +147,8 @@ async def _by_refresh(world: World, origin: Origin, client: Client, parameters: 
     async with world.db.connection() as connection:
         known = await known_person(connection, family["person_id"])
     asked = claims.for_id_token(known, json.loads(family["claims"]), client.scopes)
-    return _tokens(world, client, family, family["id"], scope, asked, None, str(successor))
+    grant = refresh_flow.grant_of(family, " ".join(scope))
+    return _issued(grant, tokens.sign(world, grant, client, asked=asked), successor)
 
 
 async def _as_itself(world: World, origin: Origin, client: Client, parameters: Mapping[str, str]) -> Issued:
@@ -182,7 +183,7 @@ async def _as_itself(world: World, origin: Origin, client: Client, parameters: M
 
 
 #: The grants, by the name they have in `grant_type`.
-GRANTS: Mapping[str, Grant] = {
+GRANTS: Mapping[str, Exchange] = {
     "authorization_code": _by_code,
     "refresh_token": _by_refresh,
     "client_credentials": _as_itself,
@@ -228,8 +229,29 @@ async def _open(
     known = await known_person(tx, code["person_id"])
     asked = claims.for_id_token(known, json.loads(code["claims"]), client.scopes)
     may_refresh = "refresh_token" in client.grant_types and (client.first_party or "offline_access" in scope)
-    token = str(session_flow.refresh_token(key.material, family, 0, salt)) if may_refresh else None
-    return _tokens(world, client, code, family, scope, asked, code["nonce"], token)
+    first = tokens.refresh_token(key.material, family, 0, salt) if may_refresh else None
+    grant = Grant(
+        code["session_id"],
+        family,
+        code["sub"],
+        client.id,
+        session_rules.narrowed(code["scope"], code["roles"], code["amr"]),
+        code["amr"],
+        code["auth_time"],
+        min(code["absolute_at"], now + absolute),
+    )
+    signed = tokens.sign(world, grant, client, asked=asked, nonce=code["nonce"])
+    return _issued(grant, signed, first)
+
+
+def _issued(grant: Grant, signed: Signed, refresh_token: RefreshToken | None) -> Issued:
+    return Issued(
+        signed.access_token,
+        signed.expires_in,
+        grant.scope,
+        signed.id_token,
+        str(refresh_token) if refresh_token else None,
+    )
 
 
 async def known_person(tx: Connection, person: UUID) -> Known:
@@ -247,60 +269,6 @@ async def known_person(tx: Connection, person: UUID) -> Known:
         profile.phone_number,
         profile.address,
     )
-
-
-def _tokens(
-    world: World,
-    client: Client,
-    grant: Record,
-    family: UUID,
-    scope: Sequence[str],
-    asked: Mapping[str, Any],
-    nonce: str | None,
-    refresh_token: str | None,
-) -> Issued:
-    """Sign the access token (RFC 9068 §2.2) and the ID token (OpenID Connect Core §2)."""
-    now, issuer = world.clock.now(), world.settings.issuer
-    life = client.access_seconds or world.settings.tokens.access_seconds
-    granted = session_rules.narrowed(" ".join(scope), grant["roles"], grant["amr"])
-    shared = {
-        "iss": issuer,
-        "sub": str(grant["sub"]),
-        "iat": int(now.timestamp()),
-        "exp": int(now.timestamp()) + life,
-        "sid": str(grant["session_id"]),
-        "auth_time": int(grant["auth_time"].timestamp()),
-        "amr": list(grant["amr"]),
-        "acr": session_rules.acr(grant["amr"]),
-    }
-    access = world.keyring.sign(
-        shared
-        | {
-            "aud": [issuer, client.audience] if client.audience else issuer,
-            "client_id": client.id,
-            "scope": granted,
-            "grant": str(family),
-            "jti": world.entropy.token(16).hex(),
-        },
-        "at+jwt",
-        now,
-        client.access_token_signing_alg,
-    )
-    told = {"nonce": nonce} if nonce is not None else {}
-    alg = client.id_token_signed_response_alg
-    identity = world.keyring.sign(
-        {**asked, **shared, "aud": client.id, "azp": client.id, "at_hash": _at_hash(access, alg), **told},
-        "JWT",
-        now,
-        alg,
-    )
-    return Issued(access, life, granted, identity, refresh_token)
-
-
-def _at_hash(access_token: str, alg: str) -> str:
-    """The left half of the hash that goes with the algorithm (OpenID Connect Core §3.1.3.6)."""
-    digest = (hashlib.sha512 if alg == "Ed25519" else hashlib.sha256)(access_token.encode()).digest()
-    return b64url(digest[: len(digest) // 2])
 
 
 async def _reused(world: World, tx: Connection, origin: Origin, client: Client, code: Record) -> None:

@@ -15,8 +15,8 @@ from service.flows.enrolment import Codes, Enrolment
 from service.flows.me import Overview
 from service.flows.me import Session as SessionKept
 from service.flows.me import SignIn as SignInKept
-from service.flows.sessions import Tokens
 from service.flows.sign_in import Complete, Outcome
+from service.flows.tokens import Tokens
 from service.http.user_agent import agent_of
 
 
