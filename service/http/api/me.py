@@ -11,7 +11,7 @@ from litestar.params import FromQuery, JSONBody
 
 from service.errors import Conflict, InvalidCredentials, InvalidRequest, RateLimited, ReauthenticationRequired
 from service.flows import me as flow
-from service.http.api import bodies
+from service.http.api import account_bodies
 from service.http.api.documented import ACTING, BEARER, CALLER, problems
 from service.http.browser import Asking, renewed
 from service.http.guards import Limit, caller_of, origin_of, world_of
@@ -22,9 +22,9 @@ _RFC3339 = re.compile(
 
 
 @get("", operation_id="getMe", summary="Oneself", responses=problems(*CALLER))
-async def me(request: Asking) -> bodies.Me:
+async def me(request: Asking) -> account_bodies.Me:
     caller = await caller_of(request, "account")
-    return bodies.Me.of(await flow.overview(world_of(request), caller))
+    return account_bodies.Me.of(await flow.overview(world_of(request), caller))
 
 
 @patch(
@@ -33,11 +33,11 @@ async def me(request: Asking) -> bodies.Me:
     summary="Change one's profile",
     responses=problems(*ACTING, Conflict),
 )
-async def change(request: Asking, data: JSONBody[bodies.ChangeProfile]) -> bodies.Me:
+async def change(request: Asking, data: JSONBody[account_bodies.ChangeProfile]) -> account_bodies.Me:
     """What is left out stays, `null` clears. The address of sign-in and the roles are not here."""
     caller, world = await caller_of(request, "account"), world_of(request)
     await flow.change_profile(world, origin_of(request), caller, data.changes())
-    return bodies.Me.of(await flow.overview(world, caller))
+    return account_bodies.Me.of(await flow.overview(world, caller))
 
 
 @post(
@@ -47,7 +47,7 @@ async def change(request: Asking, data: JSONBody[bodies.ChangeProfile]) -> bodie
     summary="Change one's password (step-up)",
     responses=problems(*ACTING, ReauthenticationRequired, InvalidCredentials, Conflict, RateLimited),
 )
-async def password(request: Asking, data: JSONBody[bodies.ChangeOwnPassword]) -> Response[None]:
+async def password(request: Asking, data: JSONBody[account_bodies.ChangeOwnPassword]) -> Response[None]:
     """Every other session ends, and every sign-in under way. A wrong present password counts as one at
     the sign-in does."""
     caller = await caller_of(request, "account")
@@ -71,7 +71,7 @@ async def sign_ins(
     address: FromQuery[str | None] = None,
     limit: FromQuery[Limit] = 50,
     cursor: FromQuery[UUID | None] = None,
-) -> bodies.SignIns:
+) -> account_bodies.SignIns:
     """Newest first; `until` is exclusive. Times need an offset (RFC 3339)."""
     caller = await caller_of(request, "account")
     found = await flow.sign_ins(
@@ -84,8 +84,8 @@ async def sign_ins(
         address=_address(address) if address else None,
         limit=limit,
     )
-    return bodies.SignIns(
-        data=[bodies.SignInListed.of(one) for one in found],
+    return account_bodies.SignIns(
+        data=[account_bodies.SignInListed.of(one) for one in found],
         next_cursor=found[-1].id if len(found) == limit else None,
     )
 

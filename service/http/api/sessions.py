@@ -16,7 +16,7 @@ from service.errors import (
 from service.flows import me as flow
 from service.flows import reauthentication as reauthentication_flow
 from service.flows import refresh as refresh_flow
-from service.http.api import bodies
+from service.http.api import account_bodies, bodies
 from service.http.api.documented import ACTING, BEARER, BODY, CALLER, CODE, problems
 from service.http.browser import Asking, renewed, take
 from service.http.guards import Limit, caller_of, frontend, origin_of, world_of
@@ -63,15 +63,15 @@ async def sign_out(request: Asking) -> Response[None]:
     tags=["sessions"],
 )
 async def reauthenticate(
-    request: Asking, data: JSONBody[bodies.Reauthenticate]
-) -> Response[bodies.SteppedUp]:
+    request: Asking, data: JSONBody[account_bodies.Reauthenticate]
+) -> Response[account_bodies.SteppedUp]:
     """No new tokens: the next refresh carries the new `auth_time`. A browser's session gets a new cookie."""
     caller = await caller_of(request, "account")
     world = world_of(request)
     cookie = await reauthentication_flow.reauthenticate(
         world, origin_of(request), caller, data.password, data.code
     )
-    body = bodies.SteppedUp(expires_in=world.settings.tokens.step_up_seconds)
+    body = account_bodies.SteppedUp(expires_in=world.settings.tokens.step_up_seconds)
     return Response(body, cookies=renewed(request, cookie))
 
 
@@ -86,13 +86,13 @@ async def listed(
     active: FromQuery[bool | None] = None,
     limit: FromQuery[Limit] = 50,
     cursor: FromQuery[UUID | None] = None,
-) -> bodies.Sessions:
+) -> account_bodies.Sessions:
     """Newest first; `active` picks the living or the ended ones. The acting session is `current`."""
     caller = await caller_of(request, "account")
     ended = None if active is None else not active
     found = await flow.sessions(world_of(request), caller, ended=ended, before=cursor, limit=limit)
-    return bodies.Sessions(
-        data=[bodies.SessionListed.of(one) for one in found],
+    return account_bodies.Sessions(
+        data=[account_bodies.SessionListed.of(one) for one in found],
         next_cursor=found[-1].id if len(found) == limit else None,
     )
 
@@ -116,11 +116,11 @@ async def end(request: Asking, session_id: FromPath[UUID]) -> None:
     summary="End every session but this one",
     responses=problems(*ACTING, Conflict),
 )
-async def end_others(request: Asking) -> Response[bodies.SessionsEnded]:
+async def end_others(request: Asking) -> Response[account_bodies.SessionsEnded]:
     """Sign-ins under way die as well."""
     caller = await caller_of(request, "account")
     ended, cookie = await flow.end_other_sessions(world_of(request), origin_of(request), caller)
-    return Response(bodies.SessionsEnded(ended=ended), cookies=renewed(request, cookie))
+    return Response(account_bodies.SessionsEnded(ended=ended), cookies=renewed(request, cookie))
 
 
 router = Router("/me/sessions", route_handlers=[listed, end, end_others], security=BEARER, tags=["sessions"])

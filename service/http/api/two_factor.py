@@ -17,7 +17,7 @@ from service.errors import (
     TwoFactorRequiredByPolicy,
 )
 from service.flows import two_factor as flow
-from service.http.api import bodies
+from service.http.api import account_bodies, bodies
 from service.http.api.documented import ACTING, BEARER, CALLER, CODE, BodyOptional, problems
 from service.http.browser import Asking, renewed
 from service.http.guards import caller_of, origin_of, world_of
@@ -32,7 +32,7 @@ from service.http.guards import caller_of, origin_of, world_of
     responses=problems(*ACTING, ReauthenticationRequired, Conflict, TooManyAuthenticators),
 )
 async def start(
-    request: Asking, data: JSONBody[bodies.StartAuthenticator | None] = None
+    request: Asking, data: JSONBody[account_bodies.StartAuthenticator | None] = None
 ) -> bodies.PendingAuthenticator:
     caller = await caller_of(request, "account")
     # Without a name it gets a free one; whoever gives a name gets that one or is told that it is taken.
@@ -61,13 +61,13 @@ async def pending(request: Asking, authenticator_id: FromPath[UUID]) -> bodies.P
     responses=problems(*ACTING, *CODE, NotFound, Conflict, EnrolmentReplaced),
 )
 async def confirm(
-    request: Asking, authenticator_id: FromPath[UUID], data: JSONBody[bodies.ConfirmAuthenticator]
-) -> Response[bodies.AuthenticatorConfirmed]:
+    request: Asking, authenticator_id: FromPath[UUID], data: JSONBody[account_bodies.ConfirmAuthenticator]
+) -> Response[account_bodies.AuthenticatorConfirmed]:
     """The other sessions end. With the first authenticator come five backup codes, shown this once."""
     caller = await caller_of(request, "account")
     turned_on = await flow.confirm(world_of(request), origin_of(request), caller, authenticator_id, data.code)
-    body = bodies.AuthenticatorConfirmed(
-        authenticator=bodies.Authenticator(id=turned_on.authenticator, name=turned_on.name),
+    body = account_bodies.AuthenticatorConfirmed(
+        authenticator=account_bodies.Authenticator(id=turned_on.authenticator, name=turned_on.name),
         backup_codes=bodies.BackupCodes.of(turned_on.codes) if turned_on.codes else None,
     )
     return Response(body, cookies=renewed(request, turned_on.renewal))
@@ -81,7 +81,7 @@ async def confirm(
     responses=problems(*ACTING, NotFound, Conflict),
 )
 async def rename(
-    request: Asking, authenticator_id: FromPath[UUID], data: JSONBody[bodies.RenameAuthenticator]
+    request: Asking, authenticator_id: FromPath[UUID], data: JSONBody[account_bodies.RenameAuthenticator]
 ) -> None:
     caller = await caller_of(request, "account")
     await flow.rename(world_of(request), origin_of(request), caller, authenticator_id, data.name)
@@ -122,7 +122,7 @@ async def regenerate(request: Asking) -> bodies.BackupCodes:
         *ACTING, InvalidCredentials, *CODE, Conflict, NoAuthenticator, TwoFactorRequiredByPolicy
     ),
 )
-async def disable(request: Asking, data: JSONBody[bodies.DisableTwoFactor]) -> Response[None]:
+async def disable(request: Asking, data: JSONBody[account_bodies.DisableTwoFactor]) -> Response[None]:
     """Password and code (a backup code counts) are its own step-up. The other sessions end."""
     caller = await caller_of(request, "account")
     cookie = await flow.disable(world_of(request), origin_of(request), caller, data.password, data.code)
