@@ -19,8 +19,7 @@ import psutil
 import pytest
 from redis.asyncio import Redis
 
-from service import embedded
-from service.embedded import Embedded, EmbeddedError, Servers, find
+from service.embedded import Embedded, EmbeddedError, Servers, binaries, find, launch
 
 ROOT = Path(__file__).resolve().parents[1]
 PACKAGES = sysconfig.get_paths()["purelib"]
@@ -256,11 +255,11 @@ def test_a_folder_of_another_major_version_is_refused_with_its_number(data: Path
 
 
 def test_missing_binaries_are_named(data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(embedded, "_redis_binary", lambda _prefer: data / "missing")
+    monkeypatch.setattr(binaries, "redis", lambda _prefer: data / "missing")
     with pytest.raises(EmbeddedError, match=r"Valkey ended while starting .*could not run .*missing"):
         Embedded(data).start()
     monkeypatch.undo()
-    monkeypatch.setattr(embedded, "_postgres_folders", lambda _prefer: iter(()))
+    monkeypatch.setattr(binaries, "_postgres_folders", lambda _prefer: iter(()))
     with pytest.raises(EmbeddedError, match="no PostgreSQL binaries"):
         Embedded(data).start()
 
@@ -271,7 +270,7 @@ def test_a_failing_initdb_tells_what_it_said(data: Path, monkeypatch: pytest.Mon
     for name, body in (("postgres", 'echo "postgres (PostgreSQL) 18.6"'), ("initdb", "echo no room; exit 1")):
         (broken / name).write_text(f"#!/bin/sh\n{body}\n")
         (broken / name).chmod(0o755)
-    monkeypatch.setattr(embedded, "_postgres_folders", lambda _prefer: iter([broken]))
+    monkeypatch.setattr(binaries, "_postgres_folders", lambda _prefer: iter([broken]))
     it = Embedded(data)
     with pytest.raises(EmbeddedError, match="initdb failed: no room"):
         it.start()
@@ -334,7 +333,7 @@ def test_a_start_without_root_works(data: Path) -> None:
 def test_root_works_in_a_folder_that_only_root_may_enter(data: Path) -> None:
     if os.geteuid() != 0:
         pytest.skip("this machine's tests do not run as root")
-    if ctypes.CDLL(None).unshare(0) != 0 or embedded._guise(data) != "namespace":
+    if ctypes.CDLL(None).unshare(0) != 0 or launch.guise_for(data) != "namespace":
         pytest.skip("this machine refuses user namespaces")
     assert data.parent.stat().st_mode & 0o777 == 0o700
     it = Embedded(data)
@@ -350,13 +349,13 @@ def test_root_becomes_nobody_where_user_namespaces_are_refused(
     if os.geteuid() != 0:
         pytest.skip("this machine's tests do not run as root")
     data.parent.chmod(0o755)
-    monkeypatch.setattr(embedded, "_guise", lambda _data: "nobody")
+    monkeypatch.setattr(launch, "guise_for", lambda _data: "nobody")
     it = Embedded(data)
     with it:
         for pid in (it.postgres_pid, it.redis_pid):
             assert psutil.Process(pid).uids().real == 65534
     monkeypatch.undo()
-    assert embedded._guise(data) == "nobody"  # it stays with those who own the files
+    assert launch.guise_for(data) == "nobody"  # it stays with those who own the files
     with Embedded(data):
         pass
 
