@@ -136,6 +136,11 @@ class Settings(Section):
     workers: int = Field(1, ge=1, le=64, description="Worker processes of `doorward serve`.")
     host: str = Field("127.0.0.1", description="The address `doorward serve` listens on.")
     port: int = Field(8400, ge=1, le=65535, description="The port `doorward serve` listens on.")
+    tls_certificate: str = Field(
+        "",
+        description="PEM file of the certificate and its chain; with it `doorward serve` speaks TLS itself.",
+    )
+    tls_key: str = Field("", description="PEM file of the certificate's private key.")
     log_level: Literal["debug", "info", "warning", "error"] = Field(
         "info", description="The least level logged."
     )
@@ -171,6 +176,12 @@ class Settings(Section):
         else:
             if self.dev and beyond:
                 yield "host: `dev` allows plain http and serves on loopback only"
+        if bool(self.tls_certificate) != bool(self.tls_key):
+            yield "tls_certificate: belongs together with tls_key; set both or neither"
+        for name in ("tls_certificate", "tls_key"):
+            path = getattr(self, name)
+            if path and not Path(path).is_file():
+                yield f"{name}: {path} is not a file"
         for name, url, schemes in (
             ("database.url", self.database.url, ("postgresql", "postgres")),
             ("redis.url", self.redis.url, ("redis", "rediss", "unix")),

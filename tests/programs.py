@@ -4,6 +4,7 @@ import os
 import shutil
 import signal
 import socket
+import ssl
 import subprocess
 import sys
 import time
@@ -98,10 +99,15 @@ def serve_environ(servers: Servers, database_url: str, port: int) -> dict[str, s
 
 @contextmanager
 def serving(
-    environ: Mapping[str, str], log: int | IO[bytes] = subprocess.DEVNULL, ended: tuple[int, ...] = (0,)
+    environ: Mapping[str, str],
+    log: int | IO[bytes] = subprocess.DEVNULL,
+    ended: tuple[int, ...] = (0,),
+    trust: Path | None = None,
 ) -> Iterator[str]:
-    """A running `doorward serve`, its standard output in `log`; it must end with one of these codes."""
-    base = f"http://127.0.0.1:{environ['DOORWARD_PORT']}"
+    """A running `doorward serve`, its standard output in `log`; it must end with one of these codes. With
+    `trust`, the file of a CA, it is asked by https."""
+    base = f"http://127.0.0.1:{environ['DOORWARD_PORT']}" if trust is None else environ["DOORWARD_ISSUER"]
+    verify: ssl.SSLContext | bool = ssl.create_default_context(cafile=trust) if trust else True
     process = subprocess.Popen(
         [sys.executable, "-m", "service", "serve"],
         cwd=ROOT,
@@ -113,7 +119,7 @@ def serving(
         deadline = time.monotonic() + 30
         while time.monotonic() < deadline:
             try:
-                httpx.get(f"{base}/livez")
+                httpx.get(f"{base}/livez", verify=verify)
                 break
             except httpx.HTTPError:
                 time.sleep(0.05)

@@ -1,6 +1,7 @@
 """`doorward serve`: the production server."""
 
 import socket
+from pathlib import Path
 from typing import Any
 
 import click
@@ -41,6 +42,8 @@ def serve(host: str | None, port: int | None, workers: int | None) -> None:
         log_level=LogLevels.warning,
         log_access=False,
         workers_kill_timeout=15,
+        ssl_cert=Path(found.tls_certificate) if found.tls_certificate else None,
+        ssl_key=Path(found.tls_key) if found.tls_key else None,
         **http1_alone(),
     ).serve()
 
