@@ -24,6 +24,10 @@ from service.http.errors import problem
 from service.http.guards import MAX_BODY, strict_json
 from service.http.oidc import authorize as oidc_authorize
 from service.http.oidc import discovery
+from service.http.oidc import introspect as oidc_introspect
+from service.http.oidc import logout as oidc_logout
+from service.http.oidc import par as oidc_par
+from service.http.oidc import revoke as oidc_revoke
 from service.http.oidc import token as oidc_token
 from service.http.oidc import userinfo as oidc_userinfo
 from service.http.web import account as web_account
@@ -87,6 +91,10 @@ def routes(world: World) -> Litestar:
             pages.meaning,
             oidc_authorize.router,
             oidc_token.token,
+            oidc_introspect.introspect,
+            oidc_revoke.revoke,
+            oidc_par.par,
+            oidc_logout.router,
             oidc_userinfo.userinfo,
             oidc_userinfo.userinfo_by_post,
             pages.leave,

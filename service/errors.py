@@ -7,7 +7,7 @@ DoorwardError
 │   ├── MethodNotAllowed        405
 │   ├── RequestTimeout          408  the body did not arrive in time
 │   ├── InvalidScope            400  ├── InvalidGrant          400
-│   └── UnsupportedGrantType    400
+│   ├── UnsupportedGrantType    400  └── UnsupportedTokenType  400
 ├── Unauthenticated             401  who is asking is not proved
 │   ├── InvalidCredentials           wrong pair, unknown and disabled alike
 │   ├── InvalidPreAuthToken          unknown, expired, spent and exhausted alike
@@ -96,7 +96,7 @@ class UnsupportedMediaType(InvalidRequest):
     code = "unsupported_media_type"
     status = 415
     title = "The content type is not supported"
-    detail = "Send `application/json` in UTF-8, without a content encoding."
+    detail = "Send what the endpoint takes (JSON, or a form), in UTF-8, without a content encoding."
 
 
 class InvalidScope(InvalidRequest):
@@ -115,6 +115,12 @@ class UnsupportedGrantType(InvalidRequest):
     code = "unsupported_grant_type"
     title = "This grant type is not supported"
     detail = "Use authorization_code, refresh_token or client_credentials."
+
+
+class UnsupportedTokenType(InvalidRequest):
+    code = "unsupported_token_type"
+    title = "This kind of token cannot be revoked"
+    detail = "A token of client_credentials is kept nowhere: it ends by its `exp`."
 
 
 class Unauthenticated(DoorwardError):

@@ -93,6 +93,7 @@ class TokenSettings(Section):
     authorization_request_seconds: Seconds = Field(
         3_600, description="How long a portal's request waits for a sign-in, s."
     )
+    pushed_request_seconds: Seconds = Field(90, description="Life of a pushed authorization request, s.")
     code_seconds: Seconds = Field(60, description="Life of an authorization code, s.")
     cookie_idle_seconds: Seconds = Field(43_200, description="Life of a browser's unused session, s.")
     cookie_absolute_seconds: Seconds = Field(604_800, description="Life of a browser's session, s.")

@@ -13,6 +13,8 @@ FIRST_PARTY_SCOPE = "openid profile email account admin"
 PRE_AUTH, REFRESH, DEVICE, BROWSER = "dwp_", "dwr_", "dwd_", "dws_"
 #: An authorization request under way, and the code that answers it.
 REQUEST, CODE = "dwa_", "dwc_"
+#: The handle of a pushed authorization request (RFC 9126 §2.2).
+PUSHED = "urn:ietf:params:oauth:request_uri:"
 
 
 class EndReason(StrEnum):
@@ -30,6 +32,14 @@ class EndReason(StrEnum):
     SUPERSEDED = "superseded"
     REVOKED = "revoked"
     CODE_REUSE = "code_reuse"
+
+
+#: Authentication context classes: one factor, and both.
+ACR_1FA, ACR_2FA = "urn:doorward:acr:1fa", "urn:doorward:acr:2fa"
+
+#: Ends of a session that a grant with `offline_access` outlives: it was given to act while nobody is there.
+#: Whatever protects the account ends it as well.
+OUTLIVED_BY_OFFLINE = frozenset({EndReason.SIGNED_OUT, EndReason.IDLE, EndReason.ABSOLUTE})
 
 
 class Verdict(StrEnum):
@@ -145,9 +155,9 @@ def expired(idle_at: datetime, absolute_at: datetime, now: datetime) -> EndReaso
     return EndReason.IDLE if idle_at < absolute_at else EndReason.ABSOLUTE
 
 
-def acr(amr: Sequence[str]) -> Literal["urn:doorward:acr:1fa", "urn:doorward:acr:2fa"]:
+def acr(amr: Sequence[str]) -> str:
     """The authentication context class of what was proved."""
-    return "urn:doorward:acr:2fa" if "mfa" in amr else "urn:doorward:acr:1fa"
+    return ACR_2FA if "mfa" in amr else ACR_1FA
 
 
 def method(amr: Sequence[str]) -> Literal["password", "totp", "backup_code"]:

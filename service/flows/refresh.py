@@ -1,5 +1,6 @@
 """A refresh token exchanged for new tokens: rotation, the grace, and theft (contract §2)."""
 
+from contextlib import suppress
 from datetime import datetime, timedelta
 
 from asyncpg import Record
@@ -9,6 +10,7 @@ from service.domain import sessions as rules
 from service.domain.sessions import EndReason, RefreshToken, Verdict
 from service.domain.sign_in import Origin
 from service.errors import InvalidRefreshToken
+from service.flows import sessions as session_flow
 from service.flows import tokens
 from service.flows.tokens import Grant, Tokens
 from service.keyring import Kind
@@ -65,10 +67,40 @@ async def rotate(
                 family = await session_store.family(connection, token.family)
                 verdict = _judge(world, family, token, world.clock.now())
                 granted = verdict is Verdict.SAME_SUCCESSOR
+        if granted and family and family["in_browser"] and not family["offline"]:
+            await session_flow.used(world, connection, family["session_id"], family["seen_at"], origin)
     assert family is not None  # _prove refuses a family that is not there
     if not granted:
         raise await _refuse(world, origin, family, token, verdict)
     return family, tokens.refresh_token(key, token.family, token.generation + 1, family["salt"])
+
+
+async def inspect(world: World, text: str, client: str) -> Record | None:
+    """The family of a client's own refresh token that would be taken now, or None."""
+    token = rules.parse_refresh(text)
+    if token is None:
+        return None
+    async with world.db.connection() as connection:
+        family = await session_store.family(connection, token.family)
+    try:
+        _prove(world, family, token, client)
+    except InvalidRefreshToken:
+        return None
+    return family if _judge(world, family, token, world.clock.now()) is Verdict.ROTATE else None
+
+
+async def revoke(world: World, origin: Origin, text: str, client: str) -> None:
+    """End the grant of a client's own refresh token, of whatever generation: whoever holds a copy of an
+    earlier one may end it, never go on with it. Any other text changes nothing (RFC 7009 §2.2)."""
+    token = rules.parse_refresh(text)
+    if token is None:
+        return
+    async with world.db.connection() as connection:
+        family = await session_store.family(connection, token.family)
+    with suppress(InvalidRefreshToken):
+        _prove(world, family, token, client)
+        assert family is not None  # _prove refuses a family that is not there
+        await session_flow.end_grant(world, origin, family["person_id"], token.family, client)
 
 
 def _prove(world: World, family: Record | None, token: RefreshToken, client: str) -> bytes:
@@ -88,8 +120,8 @@ def _prove(world: World, family: Record | None, token: RefreshToken, client: str
 
 def _judge(world: World, family: Record | None, token: RefreshToken, now: datetime) -> Verdict | EndReason:
     assert family is not None  # _prove refuses a family that is not there
-    if family["ended_at"] or family["session_ended_at"]:
-        return EndReason(family["end_reason"] or family["session_end_reason"])
+    if family["ended_at"]:
+        return EndReason(family["end_reason"])
     if family["disabled_at"]:
         return EndReason.USER_DISABLED
     if family["epoch"] != family["person_epoch"]:

@@ -17,7 +17,7 @@ from service.domain.sign_in import PAGES, Origin, Standing
 from service.errors import Conflict, DoorwardError, InvalidToken, ReauthenticationRequired
 from service.flows import tokens
 from service.flows.tokens import Grant
-from service.keyring import BadToken, Kind
+from service.keyring import BadToken
 from service.stores import accounts as account_store
 from service.stores import audit as audit_store
 from service.stores import sessions as session_store
@@ -111,15 +111,10 @@ async def _open_in_browser(
     opened = BrowserSession(world.row_id(), standing.person, standing.epoch, _cookie(world))
     await session_store.open_in_browser(
         tx,
-        session=opened.session,
-        person=standing.person,
-        epoch=standing.epoch,
-        amr=standing.amr,
-        auth_time=auth_time,
-        client=client,
-        cookie=crypto.sha256(opened.cookie),
-        origin=origin,
-        now=now,
+        _session(opened.session, standing, client, auth_time),
+        crypto.sha256(opened.cookie),
+        origin,
+        now,
         idle_at=now + timedelta(seconds=life.cookie_idle_seconds),
         absolute_at=now + timedelta(seconds=life.cookie_absolute_seconds),
     )
@@ -129,39 +124,28 @@ async def _open_in_browser(
 async def _open_family(
     world: World, tx: Connection, standing: Standing, client: str, auth_time: datetime, origin: Origin
 ) -> Opened:
-    now, session, family = world.clock.now(), world.row_id(), world.row_id()
-    key, salt, life = world.active(Kind.TOKEN), world.entropy.token(16), world.settings.tokens
-    granted, absolute_at = rules.FIRST_PARTY_SCOPE, now + timedelta(seconds=life.refresh_absolute_seconds)
+    session, granted = world.row_id(), rules.FIRST_PARTY_SCOPE
+    family, first = tokens.new_family(world, session, standing.person, client, granted)
     await session_store.open(
-        tx,
-        session=session,
-        family=family,
-        person=standing.person,
-        epoch=standing.epoch,
-        amr=standing.amr,
-        auth_time=auth_time,
-        client=client,
-        scope=granted,
-        salt=salt,
-        key_id=key.id,
-        origin=origin,
-        now=now,
-        idle_at=now + timedelta(seconds=life.refresh_idle_seconds),
-        absolute_at=absolute_at,
+        tx, _session(session, standing, client, auth_time), family, origin, world.clock.now()
     )
     return Opened(
         session,
-        family,
+        family.id,
         standing.sub,
         client,
         rules.narrowed(granted, standing.roles, standing.amr),
         standing.amr,
         auth_time,
-        absolute_at,
+        family.absolute_at,
         standing.person,
         standing.epoch,
-        tokens.refresh_token(key.material, family, 0, salt),
+        first,
     )
+
+
+def _session(id: UUID, standing: Standing, client: str, auth_time: datetime) -> session_store.Session:
+    return session_store.Session(id, standing.person, standing.epoch, standing.amr, auth_time, client)
 
 
 # Found
@@ -188,7 +172,7 @@ async def caller(world: World, token: str) -> Caller:
         raise InvalidToken("the token has expired")
     async with world.db.connection() as connection:
         row = await session_store.bearer(connection, session, family)
-    if row is None or row["ended_at"] or row["family_ended_at"] or row["disabled_at"]:
+    if row is None or row["ended_at"] or row["disabled_at"]:
         raise InvalidToken("the session, its grant or the person has ended")
     if row["epoch"] != row["person_epoch"] or rules.expired(row["idle_at"], row["absolute_at"], now):
         raise InvalidToken("the session is of an older epoch, or its grant has expired")
@@ -209,14 +193,14 @@ async def browser(world: World, origin: Origin, cookie: str) -> Caller:
     whoever holds the cookie of an ended session may know why."""
     if not rules.is_browser(cookie):
         raise InvalidToken("not of a session cookie's form")
-    now, idle = world.clock.now(), timedelta(seconds=world.settings.tokens.cookie_idle_seconds)
+    now = world.clock.now()
     async with world.db.connection() as connection:
         row = await session_store.browser(connection, crypto.sha256(cookie))
         if row is None:
             raise InvalidToken("no session has this cookie")
         reason = _why_ended(row, now)
-        if reason is None and row["seen_at"] + min(_SEEN_APART, idle / 10) <= now:
-            await session_store.see(connection, row["id"], origin, now + idle, now)
+        if reason is None:
+            await used(world, connection, row["id"], row["seen_at"], origin)
     if reason in (EndReason.IDLE, EndReason.ABSOLUTE) and row["ended_at"] is None:
         await world.db.transact(lambda tx: expire(world, tx, row["person_id"]))
     if reason is not None:
@@ -230,6 +214,13 @@ async def browser(world: World, origin: Origin, cookie: str) -> Caller:
         row["auth_time"],
         row["epoch"],
     )
+
+
+async def used(world: World, tx: Connection, session: UUID, seen_at: datetime, origin: Origin) -> None:
+    """Let a browser's session live on from now: by its own pages, or by a portal that it opened."""
+    now, idle = world.clock.now(), timedelta(seconds=world.settings.tokens.cookie_idle_seconds)
+    if seen_at + min(_SEEN_APART, idle / 10) <= now:
+        await session_store.see(tx, session, origin, now + idle, now)
 
 
 def _why_ended(row: Record, now: datetime) -> EndReason | None:
@@ -291,6 +282,27 @@ async def end_others(
     await expire(world, tx, person)
     ended = await session_store.end_all(tx, person, reason, world.clock.now(), kept=kept)
     return ended, await account_store.raise_epoch(tx, person)
+
+
+async def end_grant(world: World, origin: Origin, person: UUID, family: UUID, client: str) -> None:
+    """End what one client holds, as it asked itself; the session goes on. One that ended stays so."""
+
+    async def act(tx: Connection) -> None:
+        await account_store.hold(tx, person)
+        if await session_store.end_family(tx, family, EndReason.REVOKED, world.clock.now()):
+            await audit_store.record(
+                tx,
+                world.row_id(),
+                world.clock.now(),
+                "client:revocation",
+                "ok",
+                origin,
+                person=person,
+                client=client,
+                grant=family,
+            )
+
+    await world.db.transact(act)
 
 
 async def expire(world: World, tx: Connection, person: UUID) -> None:

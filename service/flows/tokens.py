@@ -3,7 +3,7 @@
 import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
@@ -11,8 +11,9 @@ from service import crypto
 from service.domain import sessions as rules
 from service.domain.oidc.clients import Client
 from service.domain.sessions import DeviceToken, RefreshToken
-from service.keyring import Alg, Kind, b64url
+from service.keyring import Alg, BadToken, Kind, b64url
 from service.stores.accounts import Person
+from service.stores.sessions import Family
 from service.world import World
 
 
@@ -98,6 +99,37 @@ def sign(
     return Signed(access, identity, life)
 
 
+def new_family(
+    world: World,
+    session: UUID,
+    person: UUID,
+    client: str,
+    scope: str,
+    record: Client | None = None,
+    claims: Mapping[str, Any] | None = None,
+) -> tuple[Family, RefreshToken]:
+    """What a client is about to get in a session, and its first refresh token. Lives are the record's, or
+    the service's own."""
+    now, life, salt = world.clock.now(), world.settings.tokens, world.entropy.token(16)
+    key, new = world.active(Kind.TOKEN), world.row_id()
+    idle = (record and record.refresh_idle_seconds) or life.refresh_idle_seconds
+    absolute = (record and record.refresh_absolute_seconds) or life.refresh_absolute_seconds
+    family = Family(
+        new,
+        session,
+        person,
+        client,
+        scope,
+        claims or {},
+        "offline_access" in scope.split(),
+        salt,
+        key.id,
+        now + timedelta(seconds=min(idle, absolute)),
+        now + timedelta(seconds=absolute),
+    )
+    return family, refresh_token(key.material, new, 0, salt)
+
+
 def mint(world: World, grant: Grant, successor: RefreshToken) -> Tokens:
     """What a frontend of ours is given."""
     signed = sign(world, grant)
@@ -114,6 +146,15 @@ def refresh_token(key: bytes, family: UUID, generation: int, salt: bytes) -> Ref
     """The token of a generation: computed, never kept, so that a dump of the database holds none."""
     token = RefreshToken(family, generation, b"")
     return RefreshToken(family, generation, crypto.digest(key, "refresh", token.signed + salt))
+
+
+def read_id_token(world: World, text: str) -> Mapping[str, Any]:
+    """The claims of an ID token of ours that somebody hands back as a hint: it may have expired (OpenID
+    Connect Core §3.1.2.1, RP-Initiated Logout §2). Raises BadToken."""
+    claims = world.keyring.verify(text, "JWT")
+    if claims.get("iss") != world.settings.issuer:
+        raise BadToken("an ID token of another issuer")
+    return claims
 
 
 def device_token(world: World, person: UUID, epoch: int) -> str:

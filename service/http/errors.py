@@ -75,8 +75,9 @@ def oauth(request: Request[Any, Any, State], error: Exception) -> Response[bytes
     state = request.scope["state"]
     state["outcome"] = {"code": fault.code, "reason": fault.private}
     body = {
-        "error": _OAUTH.get(fault.code, fault.code),
-        "error_description": fault.detail,
+        # A request of the authorization endpoint that came pushed is refused in that endpoint's words.
+        "error": fault.public.get("error", _OAUTH.get(fault.code, fault.code)),
+        "error_description": fault.public.get("error_description", fault.detail),
         "code": fault.code,
         "request_id": state["request_id"],
     }

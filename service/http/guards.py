@@ -139,6 +139,27 @@ def frontend(client: str) -> str:
     return client
 
 
+def is_form(request: Asking) -> bool:
+    """Whether the body says to be a form, and by one header only."""
+    kinds = request.headers.getall("content-type", [])
+    kind = kinds[0].partition(";")[0].strip().lower() if len(kinds) == 1 else ""
+    return kind == "application/x-www-form-urlencoded"
+
+
+def pairs_of(encoded: bytes, most: int) -> Sequence[tuple[str, str]]:
+    """The names and values of a query or a form (WHATWG URL §5.1), at most so many. Raises InvalidRequest for
+    what is not ASCII with UTF-8 behind its escapes, and for NUL, which Postgres takes nowhere."""
+    try:
+        pairs = parse_qsl(
+            encoded.decode("ascii"), keep_blank_values=True, errors="strict", max_num_fields=most
+        )
+    except ValueError:
+        raise InvalidRequest("not a form in UTF-8, or too many fields") from None
+    if any("\0" in text for pair in pairs for text in pair):
+        raise InvalidRequest("NUL in a field")
+    return pairs
+
+
 async def strict_json(request: Asking) -> None:
     """Refuse a body that two readers could understand differently, before anything else reads it.
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import Any
-from urllib.parse import parse_qsl, quote, urlencode, urlsplit
+from urllib.parse import quote, urlencode, urlsplit
 
 import structlog
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
@@ -35,7 +35,7 @@ from service.http import browser
 from service.http.api.documented import Parametrised, problems
 from service.http.browser import Asking
 from service.http.errors import fault_of
-from service.http.guards import origin_of, world_of
+from service.http.guards import is_form, origin_of, pairs_of, world_of
 from service.http.user_agent import agent_of
 
 _log = structlog.get_logger()
@@ -47,7 +47,9 @@ _STYLE_VERSION = hashlib.sha256(_STYLE).hexdigest()[:12]
 #: to whoever made the link.
 _OWN_PAGE = re.compile(
     r"/account(?:/two-factor/(?:enable|backup-codes|disable))?(?:#[a-z-]+)?"
-    r"|/continue\?request=dwa_[A-Za-z0-9_-]{43}",
+    r"|/continue\?request=dwa_[A-Za-z0-9_-]{43}"
+    # Enrolment for a portal's request, which goes on after it.
+    r"|/account/two-factor/enable\?return_to=/continue%3Frequest%3Ddwa_[A-Za-z0-9_-]{43}",
     re.ASCII,
 )
 HOME = "/account"
@@ -218,19 +220,13 @@ def _policy(nonce: str, *, leaves: bool = False) -> str:
 async def form_of(request: Asking, caller: Caller | None = None, bound_to: str = "") -> Mapping[str, str]:
     """The fields of one of our own forms. Raises CsrfFailed for whatever may come from elsewhere, and
     InvalidRequest for a body that two readers could understand differently."""
-    kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
-    if kind != "application/x-www-form-urlencoded":
+    if not is_form(request):
         raise CsrfFailed("not a form of ours")
-    try:
-        pairs = parse_qsl(
-            (await request.body()).decode("ascii"), keep_blank_values=True, errors="strict", max_num_fields=32
-        )
-    except ValueError:
-        raise InvalidRequest("not a form in UTF-8") from None
+    pairs = pairs_of(await request.body(), 32)
     fields = dict(pairs)
     browser.require_own(request, fields.pop("csrf_token", ""), str(caller.session) if caller else bound_to)
-    if len(fields) + 1 < len(pairs) or any("\0" in value for _, value in pairs):
-        raise InvalidRequest("a field stands twice, or holds NUL")
+    if len(fields) + 1 < len(pairs):
+        raise InvalidRequest("a field stands twice")
     return fields
 
 
@@ -281,13 +277,14 @@ def error_page(request: Asking, fault: DoorwardError) -> Response[str]:
 
 def _here(request: Asking) -> str:
     """The page a person wanted, or came from with a form."""
-    path = request.scope["path"]
+    path, query = request.scope["path"], request.scope["query_string"].decode("latin-1")
     if request.method != "GET":
         try:
-            path = urlsplit(request.headers.get("referer", "")).path
+            _, _, path, query, _ = urlsplit(request.headers.get("referer", ""))
         except ValueError:
             path = HOME
-    return path if _OWN_PAGE.fullmatch(path) else HOME
+    whole = f"{path}?{query}" if query else path
+    return next((one for one in (whole, path) if _OWN_PAGE.fullmatch(one)), HOME)
 
 
 def is_of_pages(request: Asking) -> bool:

@@ -117,3 +117,9 @@ async def add_secret(tx: Connection, id: UUID, client: str, secret: str, now: da
 async def expire_secrets(tx: Connection, client: str, at: datetime) -> None:
     """Let every secret that the client has now end at `at`, or when it was to end before."""
     await _sql.expire_secrets(tx, client=client, at=at)
+
+
+async def spend_assertion(tx: Connection, client: str, digest: bytes, expires_at: datetime) -> bool:
+    """Remember the digest of an assertion's `jti` until it ends; False when it was used before."""
+    row = await _sql.spend_assertion(tx, client=client, digest=digest, expires_at=expires_at)
+    return row is not None

@@ -9,6 +9,7 @@ from uuid import UUID
 
 from asyncpg import Record
 
+from service.domain.oidc.progress import Decision
 from service.stores.postgres import Connection, queries
 
 _sql = queries("codes")
@@ -24,6 +25,10 @@ class Underway:
     created_at: datetime
     expires_at: datetime
     answered: bool
+    #: The sessions in which the person said something to it.
+    chosen_by: UUID | None
+    allowed_by: UUID | None
+    denied_by: UUID | None
 
 
 async def open(  # noqa: A001 - read as code_store.open
@@ -59,7 +64,15 @@ async def underway(tx: Connection, digest: bytes, browser: bytes) -> Underway | 
         created_at=row["created_at"],
         expires_at=row["expires_at"],
         answered=row["answered_at"] is not None,
+        chosen_by=row["chosen_by"],
+        allowed_by=row["allowed_by"],
+        denied_by=row["denied_by"],
     )
+
+
+async def decide(tx: Connection, digest: bytes, browser: bytes, session: UUID, decision: Decision) -> None:
+    """Write down what a person says to a request that waits for it."""
+    await _sql.decide(tx, digest=digest, browser=browser, session=session, decision=decision)
 
 
 async def answer(tx: Connection, digest: bytes, browser: bytes, now: datetime) -> bool:
@@ -118,3 +131,36 @@ async def consented(tx: Connection, person: UUID, client: str) -> Sequence[str]:
 async def consent(tx: Connection, person: UUID, client: str, scopes: Sequence[str], now: datetime) -> None:
     """Remember that a person allowed a client these scopes, beside those allowed before."""
     await _sql.grant_consent(tx, person=person, client=client, scopes=list(scopes), now=now)
+
+
+async def revoke(tx: Connection, person: UUID, client: str) -> bool:
+    """Forget what a person allowed a client; False when that was nothing."""
+    return await _sql.revoke_consent(tx, person=person, client=client) is not None
+
+
+async def consents(tx: Connection, person: UUID) -> Sequence[Record]:
+    """What a person allowed, the latest first: the client's id and name, the scopes, and when."""
+    return [row async for row in _sql.consents(tx, person=person)]
+
+
+async def push(
+    tx: Connection,
+    *,
+    digest: bytes,
+    client: str,
+    parameters: Mapping[str, Sequence[str]],
+    now: datetime,
+    expires_at: datetime,
+) -> None:
+    """Keep a pushed request by the digest of its handle."""
+    await _sql.push_request(
+        tx, digest=digest, client=client, parameters=json.dumps(parameters), now=now, expires_at=expires_at
+    )
+
+
+async def pull(
+    tx: Connection, digest: bytes, client: str, now: datetime
+) -> Mapping[str, Sequence[str]] | None:
+    """Claim a pushed request, once; None when there is none of this client, or it was used or has expired."""
+    text = await _sql.pull_request(tx, digest=digest, client=client, now=now)
+    return json.loads(text) if text else None

@@ -1,124 +1,116 @@
 """Sessions and refresh families."""
 
-from collections.abc import Sequence
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime
+from typing import Any
 from uuid import UUID
 
 from asyncpg import Record
 
-from service.domain.sessions import EndReason
+from service.domain.sessions import OUTLIVED_BY_OFFLINE, EndReason
 from service.domain.sign_in import Origin
 from service.stores.postgres import Connection, queries
 
 _sql = queries("sessions")
 
 
+@dataclass(frozen=True, slots=True)
+class Session:
+    """A session as it begins."""
+
+    id: UUID
+    person: UUID
+    epoch: int
+    amr: Sequence[str]
+    auth_time: datetime
+    client: str
+
+
+@dataclass(frozen=True, slots=True)
+class Family:
+    """A refresh family as it begins, of generation 0. `claims` is what its client asked for by name;
+    one that is `offline` outlives its session's logout."""
+
+    id: UUID
+    session: UUID
+    person: UUID
+    client: str
+    scope: str
+    claims: Mapping[str, Any]
+    offline: bool
+    salt: bytes
+    key_id: str
+    idle_at: datetime
+    absolute_at: datetime
+
+
 async def open(  # noqa: A001 - read as session_store.open
-    tx: Connection,
-    *,
-    session: UUID,
-    family: UUID,
-    person: UUID,
-    epoch: int,
-    amr: Sequence[str],
-    auth_time: datetime,
-    client: str,
-    scope: str,
-    salt: bytes,
-    key_id: str,
-    origin: Origin,
-    now: datetime,
-    idle_at: datetime,
-    absolute_at: datetime,
+    tx: Connection, session: Session, family: Family, origin: Origin, now: datetime
 ) -> None:
-    """Insert a session and its refresh family of generation 0."""
+    """Insert a session that lives by its refresh family, and the family."""
     await _sql.open_session(
         tx,
-        session=session,
-        family=family,
-        person=person,
-        epoch=epoch,
-        amr=list(amr),
-        auth_time=auth_time,
-        client=client,
-        scope=scope,
-        salt=salt,
-        key_id=key_id,
-        address=origin.address,
-        browser=origin.browser,
-        place=origin.place,
-        now=now,
-        idle_at=idle_at,
-        absolute_at=absolute_at,
+        **_columns(session, origin, now),
+        family=family.id,
+        scope=family.scope,
+        salt=family.salt,
+        key_id=family.key_id,
+        idle_at=family.idle_at,
+        absolute_at=family.absolute_at,
     )
 
 
 async def open_in_browser(
     tx: Connection,
-    *,
-    session: UUID,
-    person: UUID,
-    epoch: int,
-    amr: Sequence[str],
-    auth_time: datetime,
-    client: str,
+    session: Session,
     cookie: bytes,
     origin: Origin,
     now: datetime,
+    *,
     idle_at: datetime,
     absolute_at: datetime,
 ) -> None:
     """Insert a session that lives by its cookie, whose SHA-256 is `cookie`."""
     await _sql.open_browser_session(
-        tx,
-        session=session,
-        person=person,
-        epoch=epoch,
-        amr=list(amr),
-        auth_time=auth_time,
-        client=client,
-        cookie=cookie,
-        address=origin.address,
-        browser=origin.browser,
-        place=origin.place,
-        now=now,
-        idle_at=idle_at,
-        absolute_at=absolute_at,
+        tx, **_columns(session, origin, now), cookie=cookie, idle_at=idle_at, absolute_at=absolute_at
     )
 
 
-async def add_family(
-    tx: Connection,
-    *,
-    family: UUID,
-    session: UUID,
-    person: UUID,
-    client: str,
-    scope: str,
-    claims: str,
-    salt: bytes,
-    key_id: str,
-    origin: Origin,
-    now: datetime,
-    idle_at: datetime,
-    absolute_at: datetime,
-) -> None:
-    """Insert what a client got in a session that stands, as generation 0. `claims` is JSON."""
+def _columns(session: Session, origin: Origin, now: datetime) -> dict[str, Any]:
+    return {
+        "session": session.id,
+        "person": session.person,
+        "epoch": session.epoch,
+        "amr": list(session.amr),
+        "auth_time": session.auth_time,
+        "client": session.client,
+        "address": origin.address,
+        "browser": origin.browser,
+        "place": origin.place,
+        "now": now,
+    }
+
+
+async def add_family(tx: Connection, family: Family, origin: Origin, now: datetime) -> None:
+    """Insert what a client got in a session that stands."""
     await _sql.add_family(
         tx,
-        family=family,
-        session=session,
-        person=person,
-        client=client,
-        scope=scope,
-        claims=claims,
-        salt=salt,
-        key_id=key_id,
+        family=family.id,
+        session=family.session,
+        person=family.person,
+        client=family.client,
+        scope=family.scope,
+        claims=json.dumps(family.claims),
+        offline=family.offline,
+        salt=family.salt,
+        key_id=family.key_id,
         address=origin.address,
         browser=origin.browser,
         now=now,
-        idle_at=idle_at,
-        absolute_at=absolute_at,
+        idle_at=family.idle_at,
+        absolute_at=family.absolute_at,
     )
 
 
@@ -187,24 +179,41 @@ async def bearer(tx: Connection, session: UUID, family: UUID) -> Record | None:
 
 
 async def end(tx: Connection, person: UUID, session: UUID, reason: EndReason, now: datetime) -> bool:
-    """End one session and its families; False when it had ended already."""
+    """End one session and its families, and owe its clients word of it; False when it had ended already."""
     ended = await _sql.end_session(tx, session=session, person=person, reason=reason, now=now)
-    await _sql.end_families_of_session(tx, session=session, reason=reason, now=now)
+    await _sql.end_families_of_session(
+        tx, session=session, reason=reason, now=now, offline_stays=reason in OUTLIVED_BY_OFFLINE
+    )
+    if ended is not None:
+        await _sql.owe_logouts(tx, sessions=[session], now=now)
     return ended is not None
 
 
 async def expire(tx: Connection, person: UUID, now: datetime) -> Sequence[Record]:
-    """Write down the end of every session of a person that outlived a life; those sessions."""
-    return [row async for row in _sql.expire_sessions(tx, person=person, now=now)]
+    """Write down the end of every session of a person that outlived a life, and owe their clients word of
+    it; those sessions."""
+    ended = [row async for row in _sql.expire_sessions(tx, person=person, now=now)]
+    if ended:
+        await _sql.owe_logouts(tx, sessions=[row["id"] for row in ended], now=now)
+    return ended
 
 
 async def end_all(
     tx: Connection, person: UUID, reason: EndReason, now: datetime, *, kept: UUID | None = None
 ) -> int:
-    """End every session and family of a person but the acting session's; how many sessions."""
+    """End every session and family of a person but the acting session's, and owe their clients word of it;
+    how many sessions."""
     ended = [row async for row in _sql.end_sessions(tx, person=person, kept=kept, reason=reason, now=now)]
     await _sql.end_families(tx, person=person, kept=kept, reason=reason, now=now)
+    if ended:
+        await _sql.owe_logouts(tx, sessions=[row["id"] for row in ended], now=now)
     return len(ended)
+
+
+async def end_grants(tx: Connection, person: UUID, client: str, reason: EndReason, now: datetime) -> int:
+    """End whatever one client holds of a person; how many grants."""
+    found = _sql.end_grants(tx, person=person, client=client, reason=reason, now=now)
+    return len([row async for row in found])
 
 
 async def renew(

@@ -18,6 +18,7 @@ from service.domain.oidc.clients import Client, GrantType
 from service.flows import clients as client_flow
 from tests.builders import House
 from tests.flows.invariants import check, claims
+from tests.pages.test_surfaces import secret_in
 from tests.pages.visitor import Page, Visitor
 
 CALLBACK = "https://portal.example/callback"
@@ -49,9 +50,12 @@ def asked(**changes: str) -> str:
 
 
 def answer(page: Page) -> dict[str, str]:
-    """What the page on its way out carries to the portal."""
-    (address,) = re.findall(r'http-equiv="refresh" content="0; url=([^"]+)"', page.answer.text)
-    url = urlsplit(unescape(address))
+    """What the redirect, or the page on its way out, carries to the portal."""
+    address = page.answer.headers.get("location")
+    if address is None:
+        (found,) = re.findall(r'http-equiv="refresh" content="0; url=([^"]+)"', page.answer.text)
+        address = unescape(found)
+    url = urlsplit(address)
     assert f"{url.scheme}://{url.netloc}{url.path}" == CALLBACK
     return {name: values[0] for name, values in parse_qs(url.query).items()}
 
@@ -232,14 +236,86 @@ async def test_prompt_login_and_max_age_ask_for_the_password_again(house: House)
     visitor = Visitor(ada)
     await visitor.sign_in()
     house.clock.advance(100)
-    assert "code" in answer(await visitor.get(asked(max_age="10000")))
-    for changes in ({"prompt": "login"}, {"max_age": "60"}):
+    code = answer(await visitor.get(asked(max_age="10000")))["code"]
+    first = claims((await exchange(house, code)).json()["id_token"])
+    for changes in ({"prompt": "login"}, {"max_age": "60"}, {"max_age": "0"}):
         house.clock.advance(100)
         page = await visitor.get(asked(**changes))
-        assert page.path == "/sign-in", changes
-        page = await visitor.post(page.form("/sign-in"), username=ada.email, password=ada.password)
-        issued = await exchange(house, answer(page)["code"])
-        assert claims(issued.json()["id_token"])["auth_time"] == int(ada.now.timestamp())
+        assert page.path == "/account/reauthentication", changes
+        page = await visitor.post(page.form("/account/reauthentication"), password=ada.password)
+        issued = claims((await exchange(house, answer(page)["code"])).json()["id_token"])
+        assert issued["auth_time"] == int(ada.now.timestamp())
+        assert issued["sid"] == first["sid"], "the session goes on: no other portal loses it"
+
+
+@pytest.mark.case("K-62")
+async def test_a_proof_that_is_cancelled_leaves_no_new_session(house: House) -> None:
+    await client_flow.create(house.world, PORTAL)
+    ada = await house.a_person()
+    visitor = Visitor(ada)
+    await visitor.sign_in()
+    house.clock.advance(100)
+    await visitor.get(asked(prompt="login"))
+    page = await visitor.get(asked(max_age="60", prompt="none"))
+    assert answer(page)["error"] == "login_required"
+    assert await house.value("SELECT count(*) FROM session") == 1
+
+
+async def test_who_signs_in_as_another_answers_for_themselves(house: House) -> None:
+    await client_flow.create(house.world, PORTAL)
+    ada, eve = await house.a_person(), await house.a_person()
+    visitor = Visitor(ada)
+    await visitor.sign_in()
+    house.clock.advance(100)
+    page = await visitor.get(asked(prompt="select_account"))
+    assert ada.email in page.text
+    stay = next(form for form in page.forms if form.fields.get("decision") == "stay")
+    kept = claims((await exchange(house, answer(await visitor.post(stay))["code"])).json()["id_token"])
+    page = await visitor.get(asked(prompt="select_account"))
+    (another,) = re.findall(r'id="another" href="([^"]+)"', page.answer.text)
+    page = await visitor.get(unescape(another))
+    page = await visitor.post(page.form("/sign-in"), username=eve.email, password=eve.password)
+    changed = claims((await exchange(house, answer(page)["code"])).json()["id_token"])
+    assert kept["sub"] != changed["sub"]
+
+
+async def test_a_hint_is_answered_about_its_person_or_not_at_all(house: House) -> None:
+    await client_flow.create(house.world, PORTAL)
+    ada, eve = await house.a_person(), await house.a_person()
+    visitor, other = Visitor(ada), Visitor(eve)
+    hint = (await exchange(house, await code_for(house, visitor))).json()["id_token"]
+    house.clock.advance(4000)
+    assert "code" in answer(await visitor.get(asked(prompt="none", id_token_hint=hint))), "it may be old"
+    await other.sign_in()
+    house.clock.advance(10)
+    assert answer(await other.get(asked(prompt="none", id_token_hint=hint)))["error"] == "login_required"
+    page = await other.get(asked(id_token_hint=hint))
+    assert page.path == "/sign-in"
+    page = await other.post(page.form("/sign-in"), username=eve.email, password=eve.password)
+    assert answer(page)["error"] == "login_required"
+    forged = hint[:-4] + ("AAAA" if hint[-4:] != "AAAA" else "BBBB")
+    assert answer(await visitor.get(asked(id_token_hint=forged)))["error"] == "invalid_request"
+
+
+async def test_a_portal_that_wants_a_second_factor_gets_somebody_who_sets_one_up(house: House) -> None:
+    await client_flow.create(house.world, PORTAL)
+    ada = await house.a_person()
+    visitor = Visitor(ada)
+    await visitor.sign_in()
+    wish = {"acr_values": "urn:doorward:acr:2fa"}
+    silent = answer(await visitor.get(asked(prompt="none", **wish)))
+    assert silent["error"] == "interaction_required"
+    both = {"acr_values": "urn:doorward:acr:2fa urn:doorward:acr:1fa"}
+    assert "code" in answer(await visitor.get(asked(**both))), "one factor is among what it takes"
+    page = await visitor.get(asked(**wish))
+    assert page.path == "/account/two-factor/enable"
+    page = await visitor.post(page.form("/account/two-factor/enable"), name="Phone")
+    ada.secret = secret_in(page)
+    page = await visitor.post(page.form("/account/two-factor/enable/confirm"), code=ada.code())
+    (onward,) = re.findall(r'class="button" href="([^"]+)"', page.answer.text)
+    told = answer(await visitor.get(unescape(onward)))
+    issued = claims((await exchange(house, told["code"])).json()["id_token"])
+    assert (issued["acr"], issued["amr"]) == ("urn:doorward:acr:2fa", ["pwd", "otp", "mfa"])
 
 
 @pytest.mark.case("K-62")

@@ -118,7 +118,7 @@ class Visitor:
 
     async def _follow(self, answer: httpx.Response) -> Page:
         for _ in range(5):
-            if answer.status_code != 303:
+            if answer.status_code != 303 or not answer.headers["location"].startswith("/"):
                 return Page(answer)
             answer = await self.client.get(answer.headers["location"], headers=self._headers())
         raise AssertionError("more than five redirects")

@@ -73,14 +73,14 @@ def _no_request_object(parameters: Parameters, _: Client) -> Refusal | None:
 
 
 def _response_type(parameters: Parameters, _: Client) -> Refusal | None:
-    wanted = _one(parameters, "response_type")
+    wanted = value(parameters, "response_type")
     if wanted is None:
         return Refusal("invalid_request", "response_type is missing")
     return None if wanted == "code" else Refusal("unsupported_response_type", "only `code` is supported")
 
 
 def _response_mode(parameters: Parameters, _: Client) -> Refusal | None:
-    if _one(parameters, "response_mode") in (None, "query", "form_post"):
+    if value(parameters, "response_mode") in (None, "query", "form_post"):
         return None
     return Refusal("invalid_request", "response_mode must be query or form_post")
 
@@ -93,7 +93,7 @@ def _grant(_: Parameters, client: Client) -> Refusal | None:
 
 def _openid(parameters: Parameters, client: Client) -> Refusal | None:
     """A provider of identities is asked for one, or for nothing (OpenID Connect Core §3.1.2.1)."""
-    if "openid" in (_one(parameters, "scope") or "").split(" ") and "openid" in client.scopes:
+    if "openid" in (value(parameters, "scope") or "").split(" ") and "openid" in client.scopes:
         return None
     return Refusal("invalid_scope", "scope must hold openid, and the client must be allowed it")
 
@@ -101,7 +101,7 @@ def _openid(parameters: Parameters, client: Client) -> Refusal | None:
 def _pkce(parameters: Parameters, client: Client) -> Refusal | None:
     """S256 only (RFC 9700 §2.1.1): `plain` shows the verifier to whoever sees the request. A client whose
     record lets it may leave PKCE out, but not send half of it."""
-    challenge, method = _one(parameters, "code_challenge"), _one(parameters, "code_challenge_method")
+    challenge, method = value(parameters, "code_challenge"), value(parameters, "code_challenge_method")
     if challenge is None and method is None:
         return Refusal("invalid_request", "code_challenge is missing") if client.require_pkce else None
     if challenge is None or method != "S256":
@@ -121,14 +121,14 @@ def _prompt(parameters: Parameters, _: Client) -> Refusal | None:
 
 
 def _max_age(parameters: Parameters, _: Client) -> Refusal | None:
-    text = _one(parameters, "max_age")
+    text = value(parameters, "max_age")
     if text is None or (re.fullmatch(r"[0-9]{1,9}", text, re.ASCII) and int(text) <= _MAX_AGE):
         return None
     return Refusal("invalid_request", "max_age must be a number of seconds")
 
 
 def _claims(parameters: Parameters, _: Client) -> Refusal | None:
-    text = _one(parameters, "claims")
+    text = value(parameters, "claims")
     if text is None or _claims_asked(text) is not None:
         return None
     return Refusal("invalid_request", "claims must be a JSON object of `userinfo` and `id_token`")
@@ -156,28 +156,28 @@ def judge(parameters: Parameters, client: Client, redirect_uri: str) -> Authoriz
         if refusal := check(parameters, client):
             return refusal
     asked = set(_words(parameters, "scope"))
-    age = _one(parameters, "max_age")
+    age = value(parameters, "max_age")
     return AuthorizationRequest(
         client_id=client.id,
         redirect_uri=redirect_uri,
         response_mode=response_mode(parameters),
         scope=[one for one in client.scopes if one in asked],
-        state=_one(parameters, "state"),
-        nonce=_one(parameters, "nonce"),
-        code_challenge=_one(parameters, "code_challenge"),
+        state=value(parameters, "state"),
+        nonce=value(parameters, "nonce"),
+        code_challenge=value(parameters, "code_challenge"),
         prompt=frozenset(_words(parameters, "prompt")),
         max_age=None if age is None else int(age),
         acr_values=_words(parameters, "acr_values"),
-        login_hint=_one(parameters, "login_hint"),
-        id_token_hint=_one(parameters, "id_token_hint"),
+        login_hint=value(parameters, "login_hint"),
+        id_token_hint=value(parameters, "id_token_hint"),
         ui_locales=_words(parameters, "ui_locales"),
-        claims=_claims_asked(_one(parameters, "claims") or "{}") or {},
+        claims=_claims_asked(value(parameters, "claims") or "{}") or {},
     )
 
 
 def response_mode(parameters: Parameters) -> ResponseMode:
     """How the answer travels, also that of a refusal; what is not understood is `query`."""
-    return "form_post" if _one(parameters, "response_mode") == "form_post" else "query"
+    return "form_post" if value(parameters, "response_mode") == "form_post" else "query"
 
 
 def state(parameters: Parameters) -> str | None:
@@ -199,14 +199,14 @@ def proves(verifier: str | None, challenge: str | None) -> bool:
     return hmac.compare_digest(made, challenge.encode())
 
 
-def _one(parameters: Parameters, name: str) -> str | None:
+def value(parameters: Parameters, name: str) -> str | None:
     """The value of a parameter; one sent without a value counts as left out (RFC 6749 §3.1)."""
     values = parameters.get(name, ())
     return (values[0] or None) if values else None
 
 
 def _words(parameters: Parameters, name: str) -> Sequence[str]:
-    return [word for word in (_one(parameters, name) or "").split(" ") if word]
+    return [word for word in (value(parameters, name) or "").split(" ") if word]
 
 
 def _claims_asked(text: str) -> Mapping[str, Any] | None:

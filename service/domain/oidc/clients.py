@@ -18,6 +18,9 @@ from service.domain.oidc import addresses
 from service.domain.oidc.addresses import Said
 from service.domain.sign_in import FRONTEND, PAGES
 
+#: The type of a client's JWT assertion (RFC 7523 §2.2).
+JWT_BEARER = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"
+
 AuthMethod: TypeAlias = Literal["client_secret_basic", "client_secret_post", "private_key_jwt", "none"]
 GrantType: TypeAlias = Literal["authorization_code", "refresh_token", "client_credentials"]
 IdTokenAlg: TypeAlias = Literal["RS256", "ES256", "Ed25519"]
@@ -44,6 +47,16 @@ _OURS = {"code", "state", "iss", "error", "error_description", "error_uri"}
 #: Members of a private or a symmetric key (RFC 7518 §6), and those that a public key here may have.
 _PRIVATE = {"d", "p", "q", "dp", "dq", "qi", "oth", "k"}
 _PUBLIC = {"kty", "kid", "use", "alg", "n", "e", "crv", "x", "y"}
+
+#: What a key of each kind may sign an assertion with (RFC 7518 §3.1, RFC 8037 §3.1, RFC 9864 §2.2): the
+#: algorithm is the key's, never its header's.
+_ALGORITHMS: Mapping[tuple[str, str | None], Sequence[str]] = {
+    ("RSA", None): ("RS256", "PS256"),
+    ("EC", "P-256"): ("ES256",),
+    ("OKP", "Ed25519"): ("Ed25519", "EdDSA"),
+}
+#: All of them, as the metadata tells them.
+ASSERTION_ALGORITHMS = [name for names in _ALGORITHMS.values() for name in names]
 
 _ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 #: RFC 6749 §3.3.
@@ -267,13 +280,7 @@ def _key(key: object) -> Iterator[Said]:
     ):
         yield "wrong_type", "every member must be printable text of a usual length"
         return
-    # The algorithm of an assertion is the key's, never its header's.
-    kinds = {
-        ("RSA", None): ("RS256", "PS256"),
-        ("EC", "P-256"): ("ES256",),
-        ("OKP", "Ed25519"): ("Ed25519", "EdDSA"),
-    }
-    algorithms = kinds.get((key.get("kty", ""), key.get("crv")))
+    algorithms = _ALGORITHMS.get((key.get("kty", ""), key.get("crv")))
     if algorithms is None:
         yield "unknown_value", "must be RSA, EC on P-256, or OKP on Ed25519"
         return
@@ -289,6 +296,11 @@ def _key(key: object) -> Iterator[Said]:
         yield "not_a_key", "is not a key of its kind (RFC 7518 §6)"
     elif weak:
         yield "weak", "must have at least 2048 bits (RFC 7518 §3.3)"
+
+
+def algorithms_of(key: Mapping[str, Any]) -> Sequence[str]:
+    """The algorithms that a registered key may sign an assertion with: its own, or those of its kind."""
+    return [key["alg"]] if "alg" in key else _ALGORITHMS[key["kty"], key.get("crv")]
 
 
 def _bits(number: str) -> int:

@@ -6,31 +6,39 @@ the sign-in is done: a client that was changed or disabled meanwhile is what it 
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import timedelta
 from typing import TypeAlias
 
 from service import crypto
 from service.domain import sessions as session_rules
-from service.domain.oidc import authorize, claims
+from service.domain.oidc import authorize, progress
 from service.domain.oidc.authorize import AuthorizationRequest, Refusal
 from service.domain.oidc.clients import Client, is_id, redirect_fits
+from service.domain.oidc.progress import Decision, Owed
 from service.domain.sign_in import Origin
 from service.errors import InvalidRequest
+from service.flows import tokens
+from service.flows.oidc.par import opened
 from service.flows.sessions import Caller
+from service.keyring import BadToken
 from service.stores import accounts as account_store
 from service.stores import audit as audit_store
 from service.stores import clients as client_store
 from service.stores import codes as code_store
+from service.stores import sessions as session_store
+from service.stores.codes import Underway
 from service.stores.postgres import Connection
 from service.world import World
+
+_NOBODY = Refusal("login_required", "nobody is signed in")
 
 
 @dataclass(frozen=True, slots=True)
 class Begun:
-    """A request that is kept under this handle, and whom the client thinks of."""
+    """A request that is kept under this handle; a `silent` one may show nothing (`prompt=none`)."""
 
     handle: str
-    login_hint: str | None
+    silent: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,16 +51,11 @@ class Answer:
 
 
 @dataclass(frozen=True, slots=True)
-class SignInOwed:
-    """Nobody is signed in, or not as lately or as strongly as was asked for."""
+class Waiting:
+    """The person has something to do first. `client` and `scopes` are what a consent is about."""
 
+    owed: Owed
     login_hint: str | None
-
-
-@dataclass(frozen=True, slots=True)
-class ConsentOwed:
-    """The person has not allowed this yet, or is to be asked again."""
-
     client: Client
     scopes: Sequence[str]
 
@@ -62,14 +65,15 @@ class Answered:
     """It was answered already, by another tab or an earlier load of the same page."""
 
 
-Progress: TypeAlias = Answer | SignInOwed | ConsentOwed | Answered
+Progress: TypeAlias = Answer | Waiting | Answered
 
 
-async def begin(world: World, browser: str, parameters: authorize.Parameters) -> Begun | Answer:
+async def begin(world: World, browser: str, sent: authorize.Parameters) -> Begun | Answer:
     """Keep a request until somebody has signed in. Raises InvalidRequest, for a page and never a redirect,
     unless client and redirect URI are proved; everything else that is wrong goes back to the client."""
+    parameters = await opened(world, sent)
     client, redirect_uri = await _proved(world, parameters)
-    judged = authorize.judge(parameters, client, redirect_uri)
+    judged = _judged(world, parameters, client, redirect_uri)
     if isinstance(judged, Refusal):
         return _refused(world, redirect_uri, parameters, judged)
     handle = session_rules.opaque(session_rules.REQUEST, world.entropy.token(32))
@@ -85,91 +89,94 @@ async def begin(world: World, browser: str, parameters: authorize.Parameters) ->
             now=now,
             expires_at=now + timedelta(seconds=world.settings.tokens.authorization_request_seconds),
         )
-    return Begun(handle, judged.login_hint)
+    return Begun(handle, "none" in judged.prompt)
 
 
-async def go_on(
-    world: World,
-    origin: Origin,
-    browser: str,
-    handle: str,
-    caller: Caller | None,
-    *,
-    allowed: bool | None = None,
-) -> Progress:
-    """Whatever the request still needs, or its one answer. `allowed` is what the person just said to the
-    client's wishes. Raises InvalidRequest for a request of another browser, or one that has expired."""
-    digest, browser_digest, now = crypto.sha256(handle), crypto.sha256(browser), world.clock.now()
-    async with world.db.connection() as connection:
-        found = await code_store.underway(connection, digest, browser_digest)
-    if found is None or (found.expires_at <= now and not found.answered):
-        raise InvalidRequest("no such request of this browser, or it has expired")
+async def go_on(world: World, origin: Origin, browser: str, handle: str, caller: Caller | None) -> Progress:
+    """Whatever the request still needs, or its one answer. Raises InvalidRequest for a request of another
+    browser, or one that has expired."""
+    found = await _underway(world, browser, handle)
     if found.answered:
         return Answered()
     client, redirect_uri = await _proved(world, found.parameters)
-    judged = authorize.judge(found.parameters, client, redirect_uri)
-    owed = (
-        judged
-        if isinstance(judged, Refusal)
-        else await _owed(world, judged, client, caller, found.created_at)
-    )
-    if isinstance(owed, ConsentOwed) and allowed is True:
-        owed = None
-    elif isinstance(owed, ConsentOwed) and allowed is False:
-        owed = Refusal("access_denied", "the person said no")
-    if isinstance(owed, SignInOwed | ConsentOwed):
-        return owed
+    judged = _judged(world, found.parameters, client, redirect_uri)
+    verdict = judged if isinstance(judged, Refusal) else await _verdict(world, judged, client, caller, found)
+    if isinstance(verdict, Owed) and not isinstance(judged, Refusal):
+        return Waiting(verdict, judged.login_hint, client, judged.scope)
 
     async def act(tx: Connection) -> Answer | Answered:
         if caller is not None:
             held = await account_store.hold(tx, caller.person)
-            if not held.stands(caller.epoch):
+            if not held.stands(caller.epoch) or await session_store.living(tx, caller.session) is None:
                 raise InvalidRequest("the session ended meanwhile")
-        if not await code_store.answer(tx, digest, browser_digest, now):
+        if not await code_store.answer(tx, crypto.sha256(handle), crypto.sha256(browser), world.clock.now()):
             return Answered()
-        if isinstance(owed, Refusal) or isinstance(judged, Refusal) or caller is None:
-            refusal = owed if isinstance(owed, Refusal) else Refusal("login_required", "nobody is signed in")
+        if isinstance(verdict, Refusal) or isinstance(judged, Refusal) or caller is None:
+            refusal = verdict if isinstance(verdict, Refusal) else _NOBODY
             return _refused(world, redirect_uri, found.parameters, refusal)
         if not client.first_party:
-            await code_store.consent(tx, caller.person, client.id, judged.scope, now)
+            await code_store.consent(tx, caller.person, client.id, judged.scope, world.clock.now())
         return await _code(world, tx, origin, judged, client, caller)
 
     return await world.db.transact(act)
 
 
-async def _owed(
-    world: World, asked: AuthorizationRequest, client: Client, caller: Caller | None, begun_at: datetime
-) -> SignInOwed | ConsentOwed | Refusal | None:
-    """What has to happen before a code may be given; with `prompt=none` nothing may, and that is said."""
-    silent = "none" in asked.prompt
-    if caller is None or _too_old(asked, caller, begun_at, world.clock.now()):
-        refusal = Refusal("login_required", "somebody has to sign in")
-        return refusal if silent else SignInOwed(asked.login_hint)
+async def decide(world: World, browser: str, handle: str, caller: Caller, decision: Decision) -> None:
+    """Keep what the person says to a request: they are asked for nothing that they said already. Raises
+    InvalidRequest for a request of another browser, or one that has expired."""
+    await _underway(world, browser, handle)
     async with world.db.connection() as connection:
-        person = await account_store.by_id(connection, caller.person)
-        allowed = await code_store.consented(connection, caller.person, client.id)
-    wanted = claims.subject_wanted(asked.claims)
-    if person is None or (wanted is not None and wanted != str(person.sub)):
-        return Refusal("login_required", "another person is signed in than was asked for")
-    essential = claims.acr_essential(asked.claims)
-    if essential and session_rules.acr(caller.amr) not in essential:
-        return Refusal("unmet_authentication_requirements", "the authentication context cannot be reached")
-    if client.first_party and "consent" not in asked.prompt:
-        return None
-    if "consent" in asked.prompt or not set(asked.scope) <= set(allowed):
-        refusal = Refusal("consent_required", "the person has not allowed this")
-        return refusal if silent else ConsentOwed(client, asked.scope)
-    return None
+        await code_store.decide(
+            connection, crypto.sha256(handle), crypto.sha256(browser), caller.session, decision
+        )
 
 
-def _too_old(asked: AuthorizationRequest, caller: Caller, begun_at: datetime, now: datetime) -> bool:
-    """Whether a sign-in is older than the request allows. One made since the request began is always
-    good: whoever was sent to the form and came back has done what was asked."""
-    if caller.auth_time >= begun_at.replace(microsecond=0):
-        return False
-    if asked.prompt & {"login", "select_account"}:
-        return True
-    return asked.max_age is not None and caller.auth_time + timedelta(seconds=asked.max_age) <= now
+async def _underway(world: World, browser: str, handle: str) -> Underway:
+    async with world.db.connection() as connection:
+        found = await code_store.underway(connection, crypto.sha256(handle), crypto.sha256(browser))
+    if found is None or (found.expires_at <= world.clock.now() and not found.answered):
+        raise InvalidRequest("no such request of this browser, or it has expired")
+    return found
+
+
+async def _verdict(
+    world: World, asked: AuthorizationRequest, client: Client, caller: Caller | None, found: Underway
+) -> progress.Verdict:
+    signed_in: progress.SignedIn | None = None
+    if caller is not None:
+        async with world.db.connection() as connection:
+            person = await account_store.by_id(connection, caller.person)
+            allowed = await code_store.consented(connection, caller.person, client.id)
+        if person is not None:
+            signed_in = progress.SignedIn(
+                caller.session, person.sub, caller.amr, caller.auth_time, person.enrolled, allowed
+            )
+    return progress.judge(
+        progress.Asked(
+            asked,
+            client,
+            found.created_at,
+            asked.id_token_hint and str(tokens.read_id_token(world, asked.id_token_hint)["sub"]),
+            found.chosen_by,
+            found.allowed_by,
+            found.denied_by,
+        ),
+        signed_in,
+        world.clock.now(),
+    )
+
+
+def _judged(
+    world: World, parameters: authorize.Parameters, client: Client, redirect_uri: str
+) -> AuthorizationRequest | Refusal:
+    """The request as it is read, and a hint that is one of our ID tokens."""
+    judged = authorize.judge(parameters, client, redirect_uri)
+    if isinstance(judged, AuthorizationRequest) and judged.id_token_hint is not None:
+        try:
+            tokens.read_id_token(world, judged.id_token_hint)
+        except BadToken:
+            return Refusal("invalid_request", "id_token_hint is not an ID token of this service")
+    return judged
 
 
 async def _code(

@@ -1,13 +1,12 @@
 """The token endpoint: a client proves itself, and exchanges what it holds for tokens.
 
-The phases are shared (RFC 6749 §3.2): who the client is, whether it may use the grant, what the grant says,
-which tokens it buys. A grant is one function in `GRANTS`.
+The phases are shared (RFC 6749 §3.2): who the client is (`authentication.py`), whether it may use the grant,
+what the grant says, which tokens it buys. A grant is one function in `GRANTS`.
 """
 
 import json
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
-from datetime import timedelta
 from typing import TypeAlias
 from uuid import UUID
 
@@ -17,12 +16,11 @@ from service import crypto
 from service.domain import sessions as session_rules
 from service.domain.oidc import authorize, claims
 from service.domain.oidc.claims import Known
-from service.domain.oidc.clients import Client, is_id
+from service.domain.oidc.clients import Client
 from service.domain.sessions import EndReason, RefreshToken
 from service.domain.sign_in import Origin
 from service.errors import (
     DoorwardError,
-    InvalidClient,
     InvalidGrant,
     InvalidRefreshToken,
     InvalidRequest,
@@ -33,23 +31,13 @@ from service.errors import (
 from service.flows import refresh as refresh_flow
 from service.flows import tokens
 from service.flows.tokens import Grant, Signed
-from service.keyring import Kind
 from service.stores import accounts as account_store
 from service.stores import audit as audit_store
-from service.stores import clients as client_store
 from service.stores import codes as code_store
 from service.stores import sessions as session_store
 from service.stores.postgres import Connection
+from service.stores.sessions import Family
 from service.world import World
-
-
-@dataclass(frozen=True, slots=True)
-class Credentials:
-    """How a client says who it is: the standard's name of the method, its id, and a secret if it sent one."""
-
-    method: str
-    client_id: str
-    secret: str | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,11 +54,9 @@ class Issued:
 Exchange: TypeAlias = Callable[[World, Origin, Client, Mapping[str, str]], Awaitable[Issued]]
 
 
-async def exchange(
-    world: World, origin: Origin, credentials: Credentials, parameters: Mapping[str, str]
-) -> Issued:
-    """Tokens for a grant. Raises InvalidClient, UnauthorizedClient, UnsupportedGrantType, InvalidGrant."""
-    client = await authenticated(world, credentials)
+async def exchange(world: World, origin: Origin, client: Client, parameters: Mapping[str, str]) -> Issued:
+    """Tokens for a grant, to a client that proved itself. Raises UnauthorizedClient, UnsupportedGrantType,
+    InvalidScope, InvalidGrant."""
     wanted = parameters.get("grant_type")
     if not wanted:
         raise InvalidRequest("no grant_type")
@@ -80,21 +66,6 @@ async def exchange(
     if wanted not in client.grant_types:
         raise UnauthorizedClient("the client's record does not hold this grant")
     return await grant(world, origin, client, parameters)
-
-
-async def authenticated(world: World, credentials: Credentials) -> Client:
-    """The client, once it proved itself by the one method of its record (RFC 6749 §2.3)."""
-    async with world.db.connection() as connection:
-        now = world.clock.now()
-        known = is_id(credentials.client_id)
-        found = await client_store.by_id(connection, credentials.client_id, now) if known else None
-    if found is None or found.client.disabled:
-        raise InvalidClient("no such client")
-    if credentials.method != found.client.token_endpoint_auth_method:
-        raise InvalidClient("another method than the record's")
-    if found.client.has_secret and not found.knows(credentials.secret or ""):
-        raise InvalidClient("a wrong secret")
-    return found.client
 
 
 async def _by_code(world: World, origin: Origin, client: Client, parameters: Mapping[str, str]) -> Issued:
@@ -119,10 +90,14 @@ async def _by_code(world: World, origin: Origin, client: Client, parameters: Map
         epoch = await session_store.living(tx, code["session_id"])
         if held.disabled or epoch != held.epoch:
             return InvalidGrant("the session ended meanwhile")
-        family = world.row_id()
-        if not await code_store.spend(tx, digest, family, now):
+        asked = json.loads(code["claims"])
+        family, first = tokens.new_family(
+            world, code["session_id"], code["person_id"], client.id, code["scope"], client, asked
+        )
+        if not await code_store.spend(tx, digest, family.id, now):
             return InvalidGrant("another was faster, or the code has expired")
-        return await _open(world, tx, origin, client, code, family)
+        await session_store.add_family(tx, family, origin, now)
+        return await _bought(world, tx, origin, client, code, family, first)
 
     return await world.db.transact(act)
 
@@ -190,58 +165,44 @@ GRANTS: Mapping[str, Exchange] = {
 }
 
 
-async def _open(
-    world: World, tx: Connection, origin: Origin, client: Client, code: Record, family: UUID
+async def _bought(
+    world: World,
+    tx: Connection,
+    origin: Origin,
+    client: Client,
+    code: Record,
+    family: Family,
+    first: RefreshToken,
 ) -> Issued:
-    """The grant's row and its tokens. A refresh token is given where the record has that grant, and the
-    client is ours or the person allowed it to act while they are away."""
-    now, life, salt = world.clock.now(), world.settings.tokens, world.entropy.token(16)
-    key, scope = world.active(Kind.TOKEN), code["scope"].split()
-    idle = timedelta(seconds=client.refresh_idle_seconds or life.refresh_idle_seconds)
-    absolute = timedelta(seconds=client.refresh_absolute_seconds or life.refresh_absolute_seconds)
-    await session_store.add_family(
-        tx,
-        family=family,
-        session=code["session_id"],
-        person=code["person_id"],
-        client=client.id,
-        scope=code["scope"],
-        claims=code["claims"],
-        salt=salt,
-        key_id=key.id,
-        origin=origin,
-        now=now,
-        idle_at=now + idle,
-        absolute_at=now + absolute,
-    )
+    """What a code is worth. A refresh token is given where the record has that grant, and the client is ours
+    or the person allowed it to act while they are away."""
     await audit_store.record(
         tx,
         world.row_id(),
-        now,
+        world.clock.now(),
         "client:code_exchange",
         "ok",
         origin,
         person=code["person_id"],
         client=client.id,
         session=code["session_id"],
-        grant=family,
+        grant=family.id,
     )
     known = await known_person(tx, code["person_id"])
-    asked = claims.for_id_token(known, json.loads(code["claims"]), client.scopes)
-    may_refresh = "refresh_token" in client.grant_types and (client.first_party or "offline_access" in scope)
-    first = tokens.refresh_token(key.material, family, 0, salt) if may_refresh else None
+    asked = claims.for_id_token(known, family.claims, client.scopes)
     grant = Grant(
         code["session_id"],
-        family,
+        family.id,
         code["sub"],
         client.id,
         session_rules.narrowed(code["scope"], code["roles"], code["amr"]),
         code["amr"],
         code["auth_time"],
-        min(code["absolute_at"], now + absolute),
+        family.absolute_at if family.offline else min(code["absolute_at"], family.absolute_at),
     )
     signed = tokens.sign(world, grant, client, asked=asked, nonce=code["nonce"])
-    return _issued(grant, signed, first)
+    may_refresh = "refresh_token" in client.grant_types and (client.first_party or family.offline)
+    return _issued(grant, signed, first if may_refresh else None)
 
 
 def _issued(grant: Grant, signed: Signed, refresh_token: RefreshToken | None) -> Issued:

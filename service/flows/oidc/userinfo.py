@@ -12,9 +12,9 @@ from service.stores import clients as client_store
 from service.world import World
 
 
-async def userinfo(world: World, token: str) -> Mapping[str, Any]:
-    """The claims of the granted scope, and those asked for by name. Raises InvalidToken, also for a client
-    that was disabled meanwhile, and InsufficientScope."""
+async def userinfo(world: World, token: str) -> tuple[str, Mapping[str, Any]]:
+    """The client, and the claims of the granted scope with those asked for by name. Raises InvalidToken, also
+    for a client that was disabled meanwhile, and InsufficientScope."""
     caller = await session_flow.caller(world, token)
     if "openid" not in caller.scope:
         raise InsufficientScope("needs the scope openid", scope="openid")
@@ -24,4 +24,4 @@ async def userinfo(world: World, token: str) -> Mapping[str, Any]:
             raise InvalidToken("the client is gone or disabled")
         known = await known_person(connection, caller.person)
     allowed = registered.client.scopes if registered else caller.scope
-    return claims.for_userinfo(known, caller.scope, caller.asked, allowed)
+    return caller.client, claims.for_userinfo(known, caller.scope, caller.asked, allowed)

@@ -1,78 +1,137 @@
 """`/oauth2/authorize` and the page that leaves our origin again (RFC 6749 §4.1, contract §6)."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any
-from urllib.parse import parse_qs, urlencode
+from typing import Any, get_args
+from urllib.parse import urlencode
 
 from litestar import Response, Router, get, post
 
+from service.domain.oidc.progress import Decision, Owed
 from service.errors import InvalidRequest, InvalidToken
 from service.flows import me as me_flow
 from service.flows.oidc import authorize as flow
-from service.flows.oidc.authorize import Answer, Begun, ConsentOwed, SignInOwed
+from service.flows.oidc.authorize import Answer, Progress, Waiting
 from service.flows.sessions import Caller
 from service.http import browser
 from service.http.browser import Asking
-from service.http.guards import MAX_BODY, origin_of, world_of
+from service.http.guards import MAX_BODY, is_form, origin_of, pairs_of, world_of
+from service.http.oidc.documented import page_answers, takes_form, takes_query
 from service.http.pages import carrying, form_of, go, page, refused, signed_in
 
 _MOST_PARAMETERS = 64
+#: Where the person goes for what is owed; the others are pages of their own at `/continue`.
+_ELSEWHERE: Mapping[Owed, str] = {
+    Owed.SIGN_IN: "/sign-in",
+    Owed.REAUTHENTICATION: "/account/reauthentication",
+    Owed.ENROLMENT: "/account/two-factor/enable",
+}
+#: The parameters of a request, as the documentation tells them.
+PARAMETERS: dict[str, str] = {
+    "client_id": "The client",
+    "redirect_uri": "One of its own, character by character",
+    "response_type": "code",
+    "scope": "Holds openid",
+    "state": "Comes back unchanged",
+    "nonce": "Stands in the ID token",
+    "code_challenge": "PKCE: SHA-256 of the verifier in base64url",
+    "code_challenge_method": "S256",
+    "response_mode": "query or form_post",
+    "prompt": "none, login, consent, select_account",
+    "max_age": "How old the sign-in may be, seconds",
+    "acr_values": "urn:doorward:acr:1fa, urn:doorward:acr:2fa",
+    "id_token_hint": "About whom the answer has to be",
+    "login_hint": "The address in the form",
+    "ui_locales": "Languages of the pages",
+    "claims": "OpenID Connect Core 1.0 §5.5",
+}
 
 
-@get("/oauth2/authorize")
+@get(
+    "/oauth2/authorize",
+    operation_id="authorize",
+    summary="Send somebody to sign in (RFC 6749 §4.1.1, OpenID Connect Core 1.0 §3.1.2.1)",
+    operation_class=takes_query(
+        PARAMETERS | {"request_uri": "What a pushed request got, in place of all the others"},
+        required=["client_id"],
+    ),
+    responses=page_answers(),
+    tags=["provider"],
+)
 async def authorize(request: Asking) -> Response[Any]:
     """Keep what was asked, and go on with the sign-in. What is wrong goes back to the client, unless the
     client itself or its address is what is wrong: then it is a page."""
     name, new = browser.browser_name(request)
-    begun = await flow.begin(world_of(request), name, _parameters(request.scope["query_string"]))
+    begun = await flow.begin(world_of(request), name, parameters_of(request.scope["query_string"]))
     if isinstance(begun, Answer):
         return _at_once(request, begun)
+    if begun.silent:
+        # Nothing may be shown, and nothing of ours would be in an iframe: the answer is the redirect itself.
+        caller = await caller_of(request)
+        progress = await flow.go_on(world_of(request), origin_of(request), name, begun.handle, caller)
+        assert isinstance(progress, Answer)  # a silent request owes nothing to anybody
+        return _at_once(request, progress)
     cookies = [browser.give(request, "browser", name)] if new else []
-    return go(request, _continue(begun), cookies=cookies)
+    return go(request, _here(begun.handle), cookies=cookies)
 
 
-@post("/oauth2/authorize")
+@post(
+    "/oauth2/authorize",
+    operation_id="authorizeByForm",
+    summary="The same by a form (OpenID Connect Core 1.0 §3.1.2.1)",
+    operation_class=takes_form(PARAMETERS, required=["client_id"]),
+    responses=page_answers(),
+    tags=["provider"],
+)
 async def authorize_by_form(request: Asking) -> Response[Any]:
     """A POST from another site brings none of our cookies: it becomes our own GET (contract §6)."""
-    kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
-    if kind != "application/x-www-form-urlencoded":
+    if not is_form(request):
         raise InvalidRequest("not a form")
-    parameters = _parameters(await request.body())
+    parameters = parameters_of(await request.body())
     return go(request, "/oauth2/authorize?" + urlencode(parameters, doseq=True))
 
 
-@get("/continue")
+@get("/continue", include_in_schema=False)
 async def on(request: Asking) -> Response[Any]:
     """The next thing a request under way needs: the sign-in, the person's word, or the way back."""
-    return await _on(request, None)
-
-
-@post("/continue", status_code=200)
-async def decide(request: Asking) -> Response[Any]:
-    """What the person says to the client's wishes."""
-    caller = await signed_in(request)
-    fields = await form_of(request, caller)
-    return await _on(request, fields.get("decision") == "allow")
-
-
-async def _on(request: Asking, allowed: bool | None) -> Response[Any]:
-    handle, caller = request.query_params.get("request", ""), await _caller(request)
+    handle, caller = request.query_params.get("request", ""), await caller_of(request)
     name = browser.held(request, "browser") or ""
-    progress = await flow.go_on(world_of(request), origin_of(request), name, handle, caller, allowed=allowed)
-    here = f"/continue?request={handle}"
+    progress = await flow.go_on(world_of(request), origin_of(request), name, handle, caller)
+    return await _next(request, progress, handle, caller)
+
+
+@post("/continue", include_in_schema=False)
+async def decide(request: Asking) -> Response[Any]:
+    """What the person says; what comes of it is the next page's, so that a reload says nothing twice."""
+    caller, handle = await signed_in(request), request.query_params.get("request", "")
+    fields, name = await form_of(request, caller), browser.held(request, "browser") or ""
+    decision = next((one for one in get_args(Decision) if one == fields.get("decision")), None)
+    if decision is None:
+        raise InvalidRequest("no decision")
+    await flow.decide(world_of(request), name, handle, caller, decision)
+    return go(request, _here(handle))
+
+
+async def _next(request: Asking, progress: Progress, handle: str, caller: Caller | None) -> Response[Any]:
     if isinstance(progress, Answer):
         return _leave(request, progress)
-    if isinstance(progress, SignInOwed):
+    if isinstance(progress, Waiting) and progress.owed in _ELSEWHERE:
         notice = {"code": "sign_in_to_go_on", "username": progress.login_hint or ""}
-        return go(request, carrying("/sign-in", here), notice)
+        first = notice if progress.owed is Owed.SIGN_IN else None
+        return go(request, carrying(_ELSEWHERE[progress.owed], _here(handle)), first)
     person = (await me_flow.overview(world_of(request), caller)).person if caller else None
-    if isinstance(progress, ConsentOwed):
-        facts: dict[str, Any] = {"client": progress.client, "scopes": progress.scopes, "here": here}
-        return page(request, "consent.html", caller=caller, person=person, **facts)
-    return page(request, "answered.html", caller=caller, person=person)
+    if not isinstance(progress, Waiting):
+        return page(request, "answered.html", caller=caller, person=person)
+    template = "consent.html" if progress.owed is Owed.CONSENT else "select_account.html"
+    facts: dict[str, Any] = {
+        "client": progress.client,
+        "scopes": progress.scopes,
+        "here": _here(handle),
+        "another": carrying("/sign-in", _here(handle)),
+    }
+    return page(request, template, caller=caller, person=person, **facts)
 
 
-async def _caller(request: Asking) -> Caller | None:
+async def caller_of(request: Asking) -> Caller | None:
     try:
         return await signed_in(request)
     except InvalidToken:
@@ -80,7 +139,7 @@ async def _caller(request: Asking) -> Caller | None:
 
 
 def _at_once(request: Asking, answer: Answer) -> Response[Any]:
-    """A refusal before anything was shown: 303 to the client, or the form that carries it."""
+    """An answer before anything was shown: 303 to the client, or the form that carries it."""
     if answer.response_mode == "form_post":
         return _leave(request, answer)
     return Response("", status_code=303, media_type="text/html", headers={"Location": _address(answer)})
@@ -102,27 +161,21 @@ def _address(answer: Answer) -> str:
     return answer.redirect_uri + joined + urlencode(answer.parameters)
 
 
-def _continue(begun: Begun) -> str:
-    return f"/continue?request={begun.handle}"
+def _here(handle: str) -> str:
+    return "/continue?" + urlencode({"request": handle})
 
 
-def _parameters(query: bytes) -> Mapping[str, Sequence[str]]:
-    """The parameters by name, each with all its values. Raises InvalidRequest for what is no text."""
-    try:
-        found = parse_qs(
-            query.decode("ascii"), keep_blank_values=True, errors="strict", max_num_fields=_MOST_PARAMETERS
-        )
-    except ValueError:
-        raise InvalidRequest("not a query in UTF-8") from None
-    if any("\0" in text for values in found.values() for text in values):
-        raise InvalidRequest("NUL in a parameter")
+def parameters_of(encoded: bytes) -> Mapping[str, Sequence[str]]:
+    """The parameters by name, each with all its values."""
+    found: dict[str, list[str]] = {}
+    for name, value in pairs_of(encoded, _MOST_PARAMETERS):
+        found.setdefault(name, []).append(value)
     return found
 
 
 router = Router(
     "/",
     route_handlers=[authorize, authorize_by_form, on, decide],
-    include_in_schema=False,
     exception_handlers={Exception: refused},
     request_max_body_size=MAX_BODY,
 )

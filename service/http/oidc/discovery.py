@@ -8,7 +8,7 @@ from litestar.datastructures import State
 from litestar.openapi.datastructures import ResponseSpec
 
 from service.domain.oidc.claims import BY_SCOPE
-from service.domain.oidc.clients import OF_A_PERSON
+from service.domain.oidc.clients import ASSERTION_ALGORITHMS, OF_A_PERSON
 from service.errors import Unavailable
 from service.http.api.documented import problems
 from service.keyring import JWKS_MAX_AGE
@@ -17,6 +17,9 @@ from service.keyring import JWKS_MAX_AGE
 _CACHE = {"Cache-Control": f"public, max-age={int(JWKS_MAX_AGE.total_seconds())}"}
 #: The answers are bytes that are made once; this says what is in them.
 _METADATA = {200: ResponseSpec(dict[str, Any], generate_examples=False, description="The metadata")}
+
+
+_CONFIDENTIAL = ["client_secret_basic", "client_secret_post", "private_key_jwt"]
 
 
 class Jwks(TypedDict):
@@ -53,12 +56,24 @@ def _metadata(state: State) -> Response[bytes]:
         "authorization_endpoint": f"{issuer}/oauth2/authorize",
         "token_endpoint": f"{issuer}/oauth2/token",
         "userinfo_endpoint": f"{issuer}/oauth2/userinfo",
+        "introspection_endpoint": f"{issuer}/oauth2/introspect",
+        "revocation_endpoint": f"{issuer}/oauth2/revoke",
+        "pushed_authorization_request_endpoint": f"{issuer}/oauth2/par",
+        "end_session_endpoint": f"{issuer}/oauth2/logout",
         "jwks_uri": f"{issuer}/oauth2/jwks",
         "scopes_supported": list(OF_A_PERSON),
         "response_types_supported": ["code"],
         "response_modes_supported": ["query", "form_post"],
         "grant_types_supported": ["authorization_code", "refresh_token", "client_credentials"],
-        "token_endpoint_auth_methods_supported": ["client_secret_basic", "client_secret_post", "none"],
+        "token_endpoint_auth_methods_supported": [*_CONFIDENTIAL, "none"],
+        "introspection_endpoint_auth_methods_supported": _CONFIDENTIAL,
+        "revocation_endpoint_auth_methods_supported": [*_CONFIDENTIAL, "none"],
+        **{
+            f"{endpoint}_endpoint_auth_signing_alg_values_supported": ASSERTION_ALGORITHMS
+            for endpoint in ("token", "introspection", "revocation")
+        },
+        "backchannel_logout_supported": True,
+        "backchannel_logout_session_supported": True,
         "code_challenge_methods_supported": ["S256"],
         "authorization_response_iss_parameter_supported": True,
         "claims_parameter_supported": True,
@@ -81,6 +96,7 @@ def _metadata(state: State) -> Response[bytes]:
             "nonce",
             *(claim for scope in BY_SCOPE.values() for claim in scope),
         ],
+        "request_parameter_supported": False,
         "request_uri_parameter_supported": False,
     }
     return Response(json.dumps(document).encode(), media_type="application/json", headers=_CACHE)

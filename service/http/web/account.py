@@ -93,7 +93,10 @@ async def password(request: Asking) -> Response[str]:
 async def reauthentication_form(request: Asking) -> Response[str]:
     caller, target = await signed_in(request), return_to(request)
     known = await flow.overview(world_of(request), caller)
-    return page(request, "reauthentication.html", caller=caller, person=known.person, carried=carried(target))
+    # A portal that wants a proof anew may mean another account; one's own account page does not.
+    another = carrying("/sign-in", target) if target.startswith("/continue") else None
+    facts: dict[str, Any] = {"carried": carried(target), "another": another}
+    return page(request, "reauthentication.html", caller=caller, person=known.person, **facts)
 
 
 @post("/reauthentication")

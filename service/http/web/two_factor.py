@@ -18,7 +18,7 @@ from service.flows.sessions import Caller
 from service.http import browser
 from service.http.browser import Asking
 from service.http.guards import MAX_BODY, origin_of, world_of
-from service.http.pages import back, form_of, go, page, refused, signed_in
+from service.http.pages import HOME, back, carried, carrying, form_of, go, page, refused, return_to, signed_in
 from service.http.web.fields import code_typed, id_of, name_typed
 
 _SECTION = "/account#two-factor"
@@ -41,26 +41,27 @@ async def enable_form(request: Asking) -> Response[str]:
         email=known.person.email,
         enrolled=known.person.enrolled,
         pending=pending,
+        carried=carried(return_to(request)),
     )
 
 
 @post("/enable")
 async def start(request: Asking) -> Response[str]:
-    caller = await signed_in(request)
+    caller, here = await signed_in(request), carrying(_ENABLE, return_to(request))
     fields = await form_of(request, caller)
     try:
         await flow.start(world_of(request), origin_of(request), caller, name_typed(fields))
     except DoorwardError as fault:
-        return back(request, _ENABLE, fault)
-    return go(request, _ENABLE)
+        return back(request, here, fault)
+    return go(request, here)
 
 
 @post("/enable/confirm", status_code=200)
 async def confirm(request: Asking) -> Response[Any]:
     """The first right code: with the first authenticator the codes come in this very answer, since they
     are shown once. A reload finds the set-up confirmed and says so."""
-    caller, world = await signed_in(request), world_of(request)
-    fields = await form_of(request, caller)
+    caller, world, target = await signed_in(request), world_of(request), return_to(request)
+    fields, onward = await form_of(request, caller), _SECTION if target == HOME else target
     # Read before the act: once the codes are made, nothing may keep them from being shown.
     known = await me_flow.overview(world, caller)
     try:
@@ -69,14 +70,14 @@ async def confirm(request: Asking) -> Response[Any]:
         )
     except EnrolmentReplaced as fault:
         if id_of(fields) in {one.id for one in known.authenticators}:
-            return go(request, _SECTION, {"code": "codes_already_shown"})
-        return back(request, _ENABLE, fault)
+            return go(request, onward, {"code": "codes_already_shown"})
+        return back(request, carrying(_ENABLE, target), fault)
     except DoorwardError as fault:
-        return back(request, _ENABLE, fault)
+        return back(request, carrying(_ENABLE, target), fault)
     cookies = browser.renewed(request, turned_on.renewal)
     if turned_on.codes is None:
-        return go(request, _SECTION, {"code": "authenticator_added"}, cookies=cookies)
-    return _shown(request, caller, known, turned_on.codes, cookies=cookies, replaced=False)
+        return go(request, onward, {"code": "authenticator_added"}, cookies=cookies)
+    return _shown(request, caller, known, turned_on.codes, onward, cookies=cookies, replaced=False)
 
 
 @get("/enable/confirm")
@@ -132,7 +133,7 @@ async def regenerate(request: Asking) -> Response[Any]:
         return back(request, _SECTION, fault)
     except DoorwardError as fault:
         return back(request, "/account/two-factor/backup-codes", fault)
-    return _shown(request, caller, known, codes, replaced=True)
+    return _shown(request, caller, known, codes, _SECTION, replaced=True)
 
 
 @get("/disable")
@@ -166,6 +167,7 @@ def _shown(
     caller: Caller,
     known: Overview,
     codes: Codes,
+    onward: str,
     *,
     replaced: bool,
     cookies: Sequence[Cookie] = (),
@@ -179,7 +181,7 @@ def _shown(
         email=known.person.email,
         codes=codes,
         replaced=replaced,
-        onward=_SECTION,
+        onward=onward,
     )
 
 

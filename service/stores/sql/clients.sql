@@ -70,3 +70,8 @@ INSERT INTO client_secret (id, client_id, digest, created_at) VALUES (:id, :clie
 -- name: expire_secrets!
 -- Never later than before: a secret that ends soon does not get a longer life by another rotation.
 UPDATE client_secret SET expires_at = :at WHERE client_id = :client AND (expires_at IS NULL OR expires_at > :at);
+
+-- name: spend_assertion$
+INSERT INTO client_assertion (client_id, digest, expires_at) VALUES (:client, :digest, :expires_at)
+ON CONFLICT DO NOTHING
+RETURNING client_id;

@@ -4,7 +4,7 @@ VALUES (:digest, :browser, :client, :redirect_uri, :parameters, :now, :expires_a
 
 -- name: request^
 -- Only for the browser that began it; an answered or expired one is told apart, since each has a page.
-SELECT client_id, redirect_uri, parameters, created_at, expires_at, answered_at
+SELECT client_id, redirect_uri, parameters, created_at, expires_at, answered_at, chosen_by, allowed_by, denied_by
 FROM authorization_request WHERE digest = :digest AND browser = :browser;
 
 -- name: answer_request$
@@ -36,3 +36,28 @@ SELECT scopes FROM consent WHERE person_id = :person AND client_id = :client;
 INSERT INTO consent AS c (person_id, client_id, scopes, granted_at) VALUES (:person, :client, :scopes, :now)
 ON CONFLICT (person_id, client_id) DO UPDATE
 SET scopes = ARRAY(SELECT DISTINCT unnest(c.scopes || excluded.scopes) ORDER BY 1), granted_at = excluded.granted_at;
+
+-- name: revoke_consent$
+DELETE FROM consent WHERE person_id = :person AND client_id = :client RETURNING client_id;
+
+-- name: consents
+SELECT consent.client_id, client.name, consent.scopes, consent.granted_at
+FROM consent JOIN client ON client.id = consent.client_id
+WHERE person_id = :person ORDER BY granted_at DESC, client_id;
+
+-- name: decide!
+-- What a person says to a request counts in the session in which they say it.
+UPDATE authorization_request SET
+  chosen_by = CASE WHEN CAST(:decision AS text) = 'stay' THEN CAST(:session AS uuid) ELSE chosen_by END,
+  allowed_by = CASE WHEN :decision = 'allow' THEN CAST(:session AS uuid) ELSE allowed_by END,
+  denied_by = CASE WHEN :decision = 'deny' THEN CAST(:session AS uuid) ELSE denied_by END
+WHERE digest = :digest AND browser = :browser AND answered_at IS NULL;
+
+-- name: push_request!
+INSERT INTO pushed_request (digest, client_id, parameters, created_at, expires_at)
+VALUES (:digest, :client, :parameters, :now, :expires_at);
+
+-- name: pull_request$
+UPDATE pushed_request SET used_at = :now
+WHERE digest = :digest AND client_id = :client AND used_at IS NULL AND expires_at > :now
+RETURNING parameters;

@@ -9,8 +9,8 @@ VALUES (:family, :session, :person, :client, :scope, :salt, :key_id, :address, :
 
 -- name: add_family!
 -- What a client got in a session that stands.
-INSERT INTO refresh_family (id, session_id, person_id, client_id, scope, claims, salt, key_id, last_address, last_browser, created_at, idle_at, absolute_at)
-VALUES (:family, :session, :person, :client, :scope, :claims, :salt, :key_id, :address, :browser, :now, :idle_at, :absolute_at);
+INSERT INTO refresh_family (id, session_id, person_id, client_id, scope, claims, offline, salt, key_id, last_address, last_browser, created_at, idle_at, absolute_at)
+VALUES (:family, :session, :person, :client, :scope, :claims, :offline, :salt, :key_id, :address, :browser, :now, :idle_at, :absolute_at);
 
 -- name: end_family$
 UPDATE refresh_family SET ended_at = :now, end_reason = :reason WHERE id = :family AND ended_at IS NULL
@@ -33,9 +33,13 @@ UPDATE session SET seen_at = :now, seen_address = :address, idle_at = least(CAST
 WHERE id = :session AND ended_at IS NULL AND seen_at < :now;
 
 -- name: family^
-SELECT f.id, f.session_id, f.person_id, f.client_id, f.scope, f.claims, f.generation, f.salt, f.key_id, f.rotated_at,
-       f.last_address, f.last_browser, f.idle_at, f.absolute_at, f.ended_at, f.end_reason, s.cookie IS NOT NULL AS in_browser,
-       s.epoch, s.amr, s.auth_time, s.ended_at AS session_ended_at, s.end_reason AS session_end_reason,
+-- One that is not offline has no life beyond its session's, and ends with it.
+SELECT f.id, f.session_id, f.person_id, f.client_id, f.scope, f.claims, f.generation, f.salt, f.key_id, f.rotated_at, f.offline,
+       f.last_address, f.last_browser, s.cookie IS NOT NULL AS in_browser, s.epoch, s.amr, s.auth_time, s.seen_at,
+       coalesce(f.ended_at, CASE WHEN NOT f.offline THEN s.ended_at END) AS ended_at,
+       coalesce(f.end_reason, CASE WHEN NOT f.offline THEN s.end_reason END) AS end_reason,
+       least(f.idle_at, CASE WHEN NOT f.offline THEN s.idle_at END) AS idle_at,
+       least(f.absolute_at, CASE WHEN NOT f.offline THEN s.absolute_at END) AS absolute_at,
        p.sub, p.roles, p.epoch AS person_epoch, p.disabled_at
 FROM refresh_family f JOIN session s ON s.id = f.session_id JOIN person p ON p.id = f.person_id
 WHERE f.id = :family;
@@ -49,13 +53,16 @@ UPDATE refresh_family f SET
   idle_at = least(CAST(:idle_at AS timestamptz), f.absolute_at), last_address = :address, last_browser = :browser
 FROM session s, person p
 WHERE f.id = :family AND f.generation <= :presented AND f.ended_at IS NULL AND f.idle_at > :now AND f.absolute_at > :now
-  AND s.id = f.session_id AND s.ended_at IS NULL AND p.id = f.person_id AND p.disabled_at IS NULL AND s.epoch = p.epoch
+  AND s.id = f.session_id AND p.id = f.person_id AND p.disabled_at IS NULL AND s.epoch = p.epoch
+  AND (f.offline OR (s.ended_at IS NULL AND coalesce(least(s.idle_at, s.absolute_at) > :now, true)))
 RETURNING f.generation;
 
 -- name: bearer^
-SELECT s.id, s.person_id, s.epoch, s.amr, s.auth_time, s.ended_at, p.epoch AS person_epoch, p.disabled_at, p.roles,
-       f.ended_at AS family_ended_at, f.claims, f.client_id, coalesce(s.idle_at, f.idle_at) AS idle_at,
-       least(s.absolute_at, f.absolute_at) AS absolute_at
+-- Of an offline grant its own end and lives count alone.
+SELECT s.id, s.person_id, s.epoch, s.amr, s.auth_time, p.epoch AS person_epoch, p.disabled_at, p.roles, f.claims, f.client_id,
+       coalesce(f.ended_at, CASE WHEN NOT f.offline THEN s.ended_at END) AS ended_at,
+       coalesce(CASE WHEN NOT f.offline THEN s.idle_at END, f.idle_at) AS idle_at,
+       least(CASE WHEN NOT f.offline THEN s.absolute_at END, f.absolute_at) AS absolute_at
 FROM refresh_family f JOIN session s ON s.id = f.session_id JOIN person p ON p.id = s.person_id
 WHERE f.id = :family AND s.id = :session;
 
@@ -66,7 +73,15 @@ RETURNING id;
 
 -- name: end_families_of_session!
 UPDATE refresh_family SET ended_at = :now, end_reason = :reason
-WHERE session_id = :session AND ended_at IS NULL;
+WHERE session_id = :session AND ended_at IS NULL AND NOT (offline AND :offline_stays);
+
+-- name: owe_logouts!
+-- A client that got something in a session is told of its end, whatever became of its grant.
+INSERT INTO logout_notice (session_id, client_id, created_at, next_at)
+SELECT DISTINCT f.session_id, f.client_id, CAST(:now AS timestamptz), CAST(:now AS timestamptz)
+FROM refresh_family f JOIN client c ON c.id = f.client_id
+WHERE f.session_id = ANY(CAST(:sessions AS uuid[])) AND c.backchannel_logout_uri IS NOT NULL AND c.disabled_at IS NULL
+ON CONFLICT DO NOTHING;
 
 -- name: expire_sessions
 -- What outlived a life ended then, and for that reason, whether or not anybody wrote it down yet.
@@ -78,11 +93,17 @@ WITH outlived AS (
   WHERE s.person_id = :person AND s.ended_at IS NULL AND least(l.idle_at, l.absolute_at) <= :now
   ORDER BY s.id FOR UPDATE OF s
 ), families AS (
-  UPDATE refresh_family f SET ended_at = o.at, end_reason = o.reason FROM outlived o WHERE f.session_id = o.id AND f.ended_at IS NULL
+  UPDATE refresh_family f SET ended_at = o.at, end_reason = o.reason FROM outlived o WHERE f.session_id = o.id AND f.ended_at IS NULL AND NOT f.offline
 )
 UPDATE session s SET ended_at = o.at, end_reason = o.reason
 FROM outlived o WHERE s.id = o.id
 RETURNING s.id, s.client_id, s.end_reason;
+
+-- name: end_grants
+-- What one client holds of a person, in the order of the ids.
+UPDATE refresh_family SET ended_at = :now, end_reason = :reason
+WHERE id IN (SELECT id FROM refresh_family WHERE person_id = :person AND client_id = :client AND ended_at IS NULL ORDER BY id FOR UPDATE)
+RETURNING id;
 
 -- name: end_sessions
 -- Every session of the person but `kept`, in the order of their ids.

@@ -1,0 +1,60 @@
+"""A client proves itself, by the one method of its record: at every endpoint that is for clients alone."""
+
+from dataclasses import dataclass
+
+from service import crypto
+from service.domain.oidc import assertions
+from service.domain.oidc.assertions import BadAssertion
+from service.domain.oidc.clients import Client, is_id
+from service.errors import InvalidClient
+from service.stores import clients as client_store
+from service.world import World
+
+
+@dataclass(frozen=True, slots=True)
+class Credentials:
+    """How a client says who it is: the standard's name of the method, its id, and a secret or an assertion if
+    it sent one."""
+
+    method: str
+    client_id: str
+    secret: str | None = None
+    assertion: str | None = None
+
+
+async def authenticated(world: World, credentials: Credentials) -> Client:
+    """The client, once it proved itself (RFC 6749 §2.3, RFC 7523 §2.2). Raises InvalidClient."""
+    async with world.db.connection() as connection:
+        now = world.clock.now()
+        known = is_id(credentials.client_id)
+        found = await client_store.by_id(connection, credentials.client_id, now) if known else None
+    if found is None or found.client.disabled:
+        raise InvalidClient("no such client")
+    if credentials.method != found.client.token_endpoint_auth_method:
+        raise InvalidClient("another method than the record's")
+    if found.client.has_secret and not found.knows(credentials.secret or ""):
+        raise InvalidClient("a wrong secret")
+    if credentials.method == "private_key_jwt":
+        await _assert(world, found.client, credentials.assertion or "")
+    return found.client
+
+
+async def confidential(world: World, credentials: Credentials) -> Client:
+    """A client that proved itself by something only it has. Raises InvalidClient."""
+    client = await authenticated(world, credentials)
+    if client.public:
+        raise InvalidClient("a public client proves nothing")
+    return client
+
+
+async def _assert(world: World, client: Client, text: str) -> None:
+    """Take an assertion, which is good once: a copy from a log or a proxy opens nothing."""
+    now, issuer = world.clock.now(), world.settings.issuer
+    try:
+        assertion = assertions.judge(text, client, [issuer, f"{issuer}/oauth2/token"], now)
+    except BadAssertion as fault:
+        raise InvalidClient(str(fault)) from None
+    digest = crypto.sha256(assertion.jti)
+    async with world.db.connection() as connection:
+        if not await client_store.spend_assertion(connection, client.id, digest, assertion.expires_at):
+            raise InvalidClient("an assertion that was used before")

@@ -1,0 +1,105 @@
+"""`/oauth2/logout`: a portal sends somebody to sign out (OpenID Connect RP-Initiated Logout 1.0)."""
+
+from collections.abc import Mapping
+from typing import Any
+from urllib.parse import urlencode
+
+from litestar import Response, Router, get, post
+
+from service.errors import InvalidRequest
+from service.flows import me as me_flow
+from service.flows.oidc import logout as flow
+from service.flows.oidc.logout import Ask, Left
+from service.http import browser
+from service.http.browser import Asking
+from service.http.guards import MAX_BODY, is_form, origin_of, world_of
+from service.http.oidc.authorize import caller_of, parameters_of
+from service.http.oidc.documented import page_answers, takes_form, takes_query
+from service.http.pages import form_of, go, page, refused, signed_in
+
+_SIGNED_OUT = "/signed-out"
+_PARAMETERS: Mapping[str, str] = {
+    "id_token_hint": "An ID token the client got, expired or not",
+    "client_id": "The client, where no hint tells it",
+    "post_logout_redirect_uri": "One of the client's own, character by character",
+    "state": "Comes back unchanged",
+    "logout_hint": "Ignored: the browser's session tells who it is",
+    "ui_locales": "Languages of the pages",
+}
+
+
+@get(
+    "/oauth2/logout",
+    operation_id="endSessionByPortal",
+    summary="Sign somebody out (OpenID Connect RP-Initiated Logout 1.0 §2)",
+    operation_class=takes_query(_PARAMETERS),
+    responses=page_answers(),
+    tags=["provider"],
+)
+async def logout(request: Asking) -> Response[Any]:
+    """At once with a hint of whoever is signed in; anybody else is asked first."""
+    caller, asked = await caller_of(request), parameters_of(request.scope["query_string"])
+    verdict = await flow.begin(world_of(request), origin_of(request), caller, asked)
+    if isinstance(verdict, Ask):
+        assert caller is not None  # nobody else is asked
+        person = (await me_flow.overview(world_of(request), caller)).person
+        kept = {name: asked[name][0] for name in flow.CARRIED if name in asked}
+        facts: dict[str, Any] = {"client": verdict.client, "carried": "?" + urlencode(kept) if kept else ""}
+        return page(request, "logout.html", caller=caller, person=person, **facts)
+    if verdict.address is not None:
+        return Response(
+            "",
+            status_code=303,
+            media_type="text/html",
+            headers={"Location": verdict.address},
+            cookies=browser.take(request, "session", "sign-in"),
+        )
+    return _signed_out(request, verdict)
+
+
+@post(
+    "/oauth2/logout",
+    operation_id="endSessionByPortalsForm",
+    summary="The same by a form",
+    operation_class=takes_form(_PARAMETERS),
+    responses=page_answers(),
+    tags=["provider"],
+)
+async def logout_by_form(request: Asking) -> Response[Any]:
+    """A POST from another site brings none of our cookies: it becomes our own GET (contract §6)."""
+    body = await request.body()
+    if body and not is_form(request):
+        raise InvalidRequest("not a form")
+    return go(request, "/oauth2/logout?" + urlencode(parameters_of(body), doseq=True))
+
+
+@post("/oauth2/logout/confirm", include_in_schema=False)
+async def confirm(request: Asking) -> Response[Any]:
+    """What the person said on our page. The address is judged again: a form is no proof of it."""
+    caller = await signed_in(request)
+    await form_of(request, caller)
+    asked = parameters_of(request.scope["query_string"])
+    return _signed_out(request, await flow.confirm(world_of(request), origin_of(request), caller, asked))
+
+
+@get(_SIGNED_OUT, include_in_schema=False)
+async def signed_out(request: Asking) -> Response[str]:
+    """The end, or the way back to the portal that asked: only the answer before it can say where to."""
+    address = browser.open_notice(request).get("address")
+    if address is not None:
+        # A form led here, whose policy would block a redirect to the portal.
+        return page(request, "continue.html", address=address)
+    return page(request, "signed_out.html")
+
+
+def _signed_out(request: Asking, left: Left) -> Response[str]:
+    notice = {"code": "signed_out"} | ({"address": left.address} if left.address else {})
+    return go(request, _SIGNED_OUT, notice, cookies=browser.take(request, "session", "sign-in"))
+
+
+router = Router(
+    "/",
+    route_handlers=[logout, logout_by_form, confirm, signed_out],
+    exception_handlers={Exception: refused},
+    request_max_body_size=MAX_BODY,
+)
