@@ -8,9 +8,9 @@ from uuid import UUID
 from service.domain import accounts
 from service.domain.sessions import EndReason
 from service.errors import Conflict, InvalidRequest, NotFound
+from service.flows import audit
 from service.flows import sessions as session_flow
 from service.stores import accounts as account_store
-from service.stores import audit as audit_store
 from service.stores.postgres import Connection
 from service.world import World
 
@@ -66,7 +66,7 @@ async def create(
             now=now,
         )
         if added:
-            await audit_store.record(tx, world.row_id(), now, "account:creation", "ok", None, person=person)
+            await audit.record(world, tx, "account:creation", "ok", person=person)
         return added
 
     if not await world.db.transact(act):
@@ -106,7 +106,7 @@ async def disable(world: World, email: str) -> int:
         now = world.clock.now()
         await account_store.disable(tx, person.id, now)
         ended, _ = await session_flow.end_others(world, tx, person.id, EndReason.USER_DISABLED, kept=None)
-        await _record(world, tx, "account:disable", person.id, ended=ended)
+        await audit.record(world, tx, "account:disable", "ok", person=person.id, ended=ended)
         return ended
 
     return await world.db.transact(act)
@@ -119,7 +119,7 @@ async def enable(world: World, email: str) -> None:
     async def act(tx: Connection) -> None:
         await account_store.hold(tx, person.id)
         await account_store.enable(tx, person.id)
-        await _record(world, tx, "account:enable", person.id)
+        await audit.record(world, tx, "account:enable", "ok", person=person.id)
 
     await world.db.transact(act)
 
@@ -131,23 +131,10 @@ async def end_sessions(world: World, email: str) -> int:
     async def act(tx: Connection) -> int:
         await account_store.hold(tx, person.id)
         ended, _ = await session_flow.end_others(world, tx, person.id, EndReason.ADMIN, kept=None)
-        await _record(world, tx, "account:end_sessions", person.id, ended=ended)
+        await audit.record(world, tx, "account:end_sessions", "ok", person=person.id, ended=ended)
         return ended
 
     return await world.db.transact(act)
-
-
-async def _record(world: World, tx: Connection, act: str, person: UUID, **detail: object) -> None:
-    await audit_store.record(
-        tx,
-        world.row_id(),
-        world.clock.now(),
-        act,
-        "ok",
-        None,
-        person=person,
-        **detail,  # type: ignore[arg-type]
-    )
 
 
 async def find(world: World, email: str) -> account_store.Person:

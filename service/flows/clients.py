@@ -9,7 +9,7 @@ from service.domain.oidc import clients, records
 from service.domain.oidc.clients import Client, Fault
 from service.domain.sessions import opaque
 from service.errors import Conflict, InvalidRequest, NotFound
-from service.stores import audit as audit_store
+from service.flows import audit
 from service.stores import clients as client_store
 from service.stores.postgres import Connection
 from service.world import World
@@ -37,7 +37,7 @@ async def create(world: World, client: Client) -> str | None:
         await client_store.lock(tx)
         if not await client_store.put(tx, client, world.clock.now(), replace=False):
             raise Conflict("the id is taken")
-        await _record(world, tx, "client:creation", client.id)
+        await audit.record(world, tx, "client:creation", "ok", client=client.id)
         return await _new_secret(world, tx, client.id) if client.has_secret else None
 
     return await world.db.transact(act)
@@ -69,7 +69,7 @@ async def disable(world: World, id: str) -> None:
         await client_store.lock(tx)
         await _found(world, tx, id)
         await client_store.disable(tx, id, world.clock.now())
-        await _record(world, tx, "client:disable", id)
+        await audit.record(world, tx, "client:disable", "ok", client=id)
 
     await world.db.transact(act)
 
@@ -81,7 +81,7 @@ async def enable(world: World, id: str) -> None:
         await client_store.lock(tx)
         await _found(world, tx, id)
         await client_store.enable(tx, id)
-        await _record(world, tx, "client:enable", id)
+        await audit.record(world, tx, "client:enable", "ok", client=id)
 
     await world.db.transact(act)
 
@@ -100,7 +100,7 @@ async def rotate_secret(world: World, id: str, overlap: int) -> str:
         if not client.has_secret:
             raise Conflict(f"the client has no secret: its method is {client.token_endpoint_auth_method}")
         await client_store.expire_secrets(tx, id, world.clock.now() + timedelta(seconds=overlap))
-        await _record(world, tx, "client:secret_rotation", id, overlap=overlap)
+        await audit.record(world, tx, "client:secret_rotation", "ok", client=id, overlap=overlap)
         return await _new_secret(world, tx, id)
 
     return await world.db.transact(act)
@@ -133,11 +133,12 @@ async def _applied(world: World, tx: Connection, wanted: Client, dry_run: bool) 
         # They must not come to life again with a method that takes them.
         await client_store.expire_secrets(tx, wanted.id, now)
     if present is None:
-        await _record(world, tx, "client:creation", wanted.id)
+        await audit.record(world, tx, "client:creation", "ok", client=wanted.id)
     if "disabled" in change.fields:
-        await _record(world, tx, "client:disable" if wanted.disabled else "client:enable", wanted.id)
+        act = "client:disable" if wanted.disabled else "client:enable"
+        await audit.record(world, tx, act, "ok", client=wanted.id)
     if other := {name: pair for name, pair in change.fields.items() if name != "disabled"}:
-        await _record(world, tx, "client:change", wanted.id, changes=other)
+        await audit.record(world, tx, "client:change", "ok", client=wanted.id, changes=other)
     return change
 
 
@@ -163,19 +164,6 @@ async def _new_secret(world: World, tx: Connection, id: str) -> str:
     secret = opaque(clients.SECRET, world.entropy.token(32))
     await client_store.add_secret(tx, world.row_id(), id, secret, world.clock.now())
     return secret
-
-
-async def _record(world: World, tx: Connection, act: str, client: str, **detail: object) -> None:
-    await audit_store.record(
-        tx,
-        world.row_id(),
-        world.clock.now(),
-        act,
-        "ok",
-        None,
-        client=client,
-        **detail,  # type: ignore[arg-type]
-    )
 
 
 def _require(faults: Sequence[Fault]) -> None:

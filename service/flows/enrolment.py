@@ -13,11 +13,10 @@ from service.domain import backup_codes, totp
 from service.domain.sessions import EndReason
 from service.domain.sign_in import Origin
 from service.errors import EnrolmentReplaced, InvalidRequest, NotFound
-from service.flows import proofs
+from service.flows import audit, proofs
 from service.flows import sessions as session_flow
 from service.flows.proofs import Finding
 from service.keyring import Kind
-from service.stores import audit as audit_store
 from service.stores import factors as factor_store
 from service.stores import outbox as outbox_store
 from service.stores.factors import Authenticator, PendingAuthenticator
@@ -81,10 +80,9 @@ async def start(
         now=now,
         expires_at=expires_at,
     )
-    await audit_store.record(
+    await audit.record(
+        world,
         tx,
-        world.row_id(),
-        now,
         "two_factor:enrolment",
         "ok",
         origin,
@@ -138,10 +136,9 @@ async def turn_on(
     if codes is not None:
         await keep_codes(tx, person, codes)
     _, epoch = await session_flow.end_others(world, tx, person, EndReason.TWO_FACTOR_CHANGED, kept=kept)
-    await audit_store.record(
+    await audit.record(
+        world,
         tx,
-        world.row_id(),
-        now,
         "two_factor:confirmation",
         "ok",
         origin,

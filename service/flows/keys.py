@@ -9,8 +9,8 @@ from typing import Literal
 from service.crypto import SealBroken, Sealed
 from service.domain.oidc.clients import LONGEST_ACCESS
 from service.errors import Conflict, DoorwardError, NotFound
+from service.flows import audit
 from service.keyring import ALGORITHMS, JWKS_MAX_AGE, SIGNING, Alg, Key, Keyring, Kind
-from service.stores import audit as audit_store
 from service.stores import factors as factor_store
 from service.stores import keys as key_store
 from service.stores import outbox as outbox_store
@@ -86,7 +86,7 @@ async def ensure(world: World) -> Sequence[str]:
     async def act(tx: Connection) -> Sequence[str]:
         made = await key_store.ensure(tx, world.sealer, world.entropy, world.clock.now())
         for name in made:
-            await _record(world, tx, "keys:creation", "ok", key=name)
+            await audit.record(world, tx, "keys:creation", "ok", key=name)
         return made
 
     return await world.db.transact(act)
@@ -112,10 +112,12 @@ async def retire(world: World, key_id: str, *, force: bool = False) -> int:
             return NotFound("no living key has this id")
         why = _why_kept(world, ring, found, force=force) or await _who_needs(world, tx, found)
         if why is not None:
-            await _record(world, tx, "keys:retirement", "refused", key=key_id, kind=found.kind, reason=why)
+            await audit.record(
+                world, tx, "keys:retirement", "refused", key=key_id, kind=found.kind, reason=why
+            )
             return Conflict(why)
         await key_store.retire(tx, key_id, world.clock.now())
-        await _record(
+        await audit.record(
             world, tx, "keys:retirement", "ok", key=key_id, kind=found.kind, voided_sets=voided or None
         )
         return None
@@ -138,7 +140,7 @@ async def rewrap(world: World) -> Rewrapped:
     done = Rewrapped(world.sealer.active, keys, seeds, broken_keys + broken_seeds)
 
     async def act(tx: Connection) -> None:
-        await _record(
+        await audit.record(
             world,
             tx,
             "keys:rewrap",
@@ -204,7 +206,7 @@ async def upkeep(world: World) -> None:
             await _next(world, tx, ring, kind)
         for key in _dead(world, ring):
             await key_store.retire(tx, key.id, world.clock.now())
-            await _record(world, tx, "keys:retirement", "ok", key=key.id, kind=key.kind)
+            await audit.record(world, tx, "keys:retirement", "ok", key=key.id, kind=key.kind)
 
     await world.db.transact(act)
 
@@ -250,7 +252,7 @@ async def _make(world: World, tx: Connection, ring: Keyring, kind: Kind, act: st
     # The first of a kind has nobody who knows another.
     active_from = now + ahead if ring.all(kind) else now
     name = await key_store.create(tx, world.sealer, world.entropy, kind, now, active_from)
-    await _record(world, tx, act, "ok", key=name, kind=kind, active_from=active_from.isoformat())
+    await audit.record(world, tx, act, "ok", key=name, kind=kind, active_from=active_from.isoformat())
     return Next(name, kind, active_from, made=True)
 
 
@@ -290,13 +292,11 @@ async def _void_codes(world: World, key: Key) -> int:
         now = world.clock.now()
         people = await factor_store.hold_people_with_codes_under(tx, key.id, _BATCH)
         for person in await factor_store.void_codes_under(tx, people, key.id, now):
-            await audit_store.record(
+            await audit.record(
+                world,
                 tx,
-                world.row_id(),
-                now,
                 "two_factor:backup_codes_voided",
                 "ok",
-                None,
                 person=person,
                 pepper=key.id,
             )
@@ -311,17 +311,3 @@ async def _void_codes(world: World, key: Key) -> int:
 
 async def _read(world: World, tx: Connection) -> Keyring:
     return Keyring(await key_store.load(tx, world.sealer))
-
-
-async def _record(
-    world: World, tx: Connection, act: str, result: audit_store.Result, **detail: object
-) -> None:
-    await audit_store.record(
-        tx,
-        world.row_id(),
-        world.clock.now(),
-        act,
-        result,
-        None,
-        **detail,  # type: ignore[arg-type]
-    )

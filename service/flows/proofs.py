@@ -26,13 +26,14 @@ from service.errors import (
     SecondFactorBlocked,
     Unavailable,
 )
+from service.flows import audit
 from service.flows.sessions import Caller
 from service.keyring import Kind as KeyKind
-from service.stores import audit as audit_store
 from service.stores import factors as factor_store
 from service.stores import outbox as outbox_store
 from service.stores import sessions as session_store
 from service.stores import sign_in as sign_in_store
+from service.stores.audit import Result
 from service.stores.factors import Authenticator, BackupCode
 from service.stores.postgres import Connection
 from service.world import World
@@ -195,7 +196,9 @@ async def settle(world: World, tx: Connection, trial: Trial, finding: Finding) -
                 await sign_in_store.unspend(tx, trial.token)
     if finding.right:
         return finding
-    await _record(world, tx, trial, finding, "failed", reason=finding.why)
+    await record(
+        world, tx, trial, "failed", factor=finding.authenticator, method=finding.kind, reason=finding.why
+    )
     if not finding.enrols and world.budget.recent(failures, now) == 1:
         # Right password, wrong second factor: the person hears of it, once for a burst.
         await outbox_store.put_at_most(
@@ -215,7 +218,7 @@ async def accept(
 ) -> int | None:
     """Record a right second factor; for a backup code tell the person, and return how many are left. Not
     `tell` where the act has a letter of its own, after which no code is left."""
-    await _record(world, tx, trial, finding, "ok", step=finding.step)
+    await record(world, tx, trial, "ok", factor=finding.authenticator, method=finding.kind, step=finding.step)
     if finding.code is None or not tell:
         return None
     living = await factor_store.backup_set(tx, trial.person)
@@ -281,20 +284,28 @@ async def _burn(tx: Connection, person: UUID, finding: Finding, now: datetime) -
 
 
 async def record(
-    world: World, tx: Connection, attempt: Attempt, result: audit_store.Result, **detail: object
+    world: World,
+    tx: Connection,
+    attempt: Attempt,
+    result: Result,
+    *,
+    factor: UUID | None = None,
+    unless_since: datetime | None = None,
+    **detail: object,
 ) -> None:
     """Write an attempt down."""
-    await audit_store.record(
+    await audit.record(
+        world,
         tx,
-        world.row_id(),
-        world.clock.now(),
         attempt.act,
         result,
         attempt.origin,
         person=attempt.person,
         client=attempt.client,
         session=attempt.session,
-        **detail,  # type: ignore[arg-type]
+        factor=factor,
+        unless_since=unless_since,
+        **detail,
     )
 
 
@@ -303,12 +314,6 @@ async def record_refusal(world: World, tx: Connection, attempt: Attempt, refusal
     if attempt.person is not None:
         since = world.clock.now() - policy.REFUSALS_APART
         await record(world, tx, attempt, "refused", unless_since=since, reason=refusal.private)
-
-
-async def _record(
-    world: World, tx: Connection, trial: Trial, finding: Finding, result: audit_store.Result, **detail: object
-) -> None:
-    await record(world, tx, trial, result, factor=finding.authenticator, method=finding.kind, **detail)
 
 
 def _over_budget(world: World, failures: Sequence[datetime], streak: int) -> DoorwardError | None:

@@ -10,11 +10,10 @@ from service.domain import sessions as rules
 from service.domain.sessions import EndReason, RefreshToken, Verdict
 from service.domain.sign_in import Origin
 from service.errors import InvalidRefreshToken
+from service.flows import audit, tokens
 from service.flows import sessions as session_flow
-from service.flows import tokens
 from service.flows.tokens import Grant, Tokens
 from service.keyring import Kind
-from service.stores import audit as audit_store
 from service.stores import outbox as outbox_store
 from service.stores import sessions as session_store
 from service.stores.postgres import Connection
@@ -157,10 +156,9 @@ async def _end(
     if not ended:
         return
     theft = reason is EndReason.REFRESH_REUSE
-    await audit_store.record(
+    await audit.record(
+        world,
         tx,
-        world.row_id(),
-        now,
         "session:refresh" if theft else "session:expiry",
         "refused" if theft else "ok",
         origin,

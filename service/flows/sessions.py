@@ -15,11 +15,10 @@ from service.domain import sessions as rules
 from service.domain.sessions import EndReason, RefreshToken
 from service.domain.sign_in import PAGES, Origin, Standing
 from service.errors import Conflict, DoorwardError, InvalidToken, ReauthenticationRequired
-from service.flows import tokens
+from service.flows import audit, tokens
 from service.flows.tokens import Grant
 from service.keyring import BadToken
 from service.stores import accounts as account_store
-from service.stores import audit as audit_store
 from service.stores import sessions as session_store
 from service.stores.postgres import Connection
 from service.world import World
@@ -89,10 +88,9 @@ async def open_session(
     row is held by the caller."""
     make = _open_in_browser if client == PAGES else _open_family
     opened = await make(world, tx, standing, client, auth_time, origin)
-    await audit_store.record(
+    await audit.record(
+        world,
         tx,
-        world.row_id(),
-        world.clock.now(),
         "session:start",
         "ok",
         origin,
@@ -290,16 +288,8 @@ async def end_grant(world: World, origin: Origin, person: UUID, family: UUID, cl
     async def act(tx: Connection) -> None:
         await account_store.hold(tx, person)
         if await session_store.end_family(tx, family, EndReason.REVOKED, world.clock.now()):
-            await audit_store.record(
-                tx,
-                world.row_id(),
-                world.clock.now(),
-                "client:revocation",
-                "ok",
-                origin,
-                person=person,
-                client=client,
-                grant=family,
+            await audit.record(
+                world, tx, "client:revocation", "ok", origin, person=person, client=client, grant=family
             )
 
     await world.db.transact(act)
@@ -309,13 +299,11 @@ async def expire(world: World, tx: Connection, person: UUID) -> None:
     """Write down the end of every session of a person that outlived a life, with the reason it had then."""
     now = world.clock.now()
     for row in await session_store.expire(tx, person, now):
-        await audit_store.record(
+        await audit.record(
+            world,
             tx,
-            world.row_id(),
-            now,
             "session:expiry",
             "ok",
-            None,
             person=person,
             client=row["client_id"],
             session=row["id"],

@@ -17,12 +17,11 @@ from service.domain.oidc.clients import Client, is_id, redirect_fits
 from service.domain.oidc.progress import Decision, Owed
 from service.domain.sign_in import Origin
 from service.errors import InvalidRequest
-from service.flows import tokens
+from service.flows import audit, tokens
 from service.flows.oidc.par import opened
 from service.flows.sessions import Caller
 from service.keyring import BadToken
 from service.stores import accounts as account_store
-from service.stores import audit as audit_store
 from service.stores import clients as client_store
 from service.stores import codes as code_store
 from service.stores import sessions as session_store
@@ -203,10 +202,9 @@ async def _code(
         now=now,
         expires_at=now + timedelta(seconds=world.settings.tokens.code_seconds),
     )
-    await audit_store.record(
+    await audit.record(
+        world,
         tx,
-        world.row_id(),
-        now,
         "client:authorization",
         "ok",
         origin,

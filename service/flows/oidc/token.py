@@ -28,11 +28,10 @@ from service.errors import (
     UnauthorizedClient,
     UnsupportedGrantType,
 )
+from service.flows import audit, tokens
 from service.flows import refresh as refresh_flow
-from service.flows import tokens
 from service.flows.tokens import Grant, Signed
 from service.stores import accounts as account_store
-from service.stores import audit as audit_store
 from service.stores import codes as code_store
 from service.stores import sessions as session_store
 from service.stores.postgres import Connection
@@ -151,8 +150,8 @@ async def _as_itself(world: World, origin: Origin, client: Client, parameters: M
         client.access_token_signing_alg,
     )
     async with world.db.connection() as connection:
-        await audit_store.record(
-            connection, world.row_id(), now, "client:credentials", "ok", origin, client=client.id, scope=scope
+        await audit.record(
+            world, connection, "client:credentials", "ok", origin, client=client.id, scope=scope
         )
     return Issued(access, life, scope)
 
@@ -176,10 +175,9 @@ async def _bought(
 ) -> Issued:
     """What a code is worth. A refresh token is given where the record has that grant, and the client is ours
     or the person allowed it to act while they are away."""
-    await audit_store.record(
+    await audit.record(
+        world,
         tx,
-        world.row_id(),
-        world.clock.now(),
         "client:code_exchange",
         "ok",
         origin,
@@ -236,10 +234,9 @@ async def _reused(world: World, tx: Connection, origin: Origin, client: Client, 
     await account_store.hold(tx, code["person_id"])
     now = world.clock.now()
     if code["family_id"] and await session_store.end_family(tx, code["family_id"], EndReason.CODE_REUSE, now):
-        await audit_store.record(
+        await audit.record(
+            world,
             tx,
-            world.row_id(),
-            now,
             "client:code_exchange",
             "refused",
             origin,
