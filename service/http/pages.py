@@ -68,6 +68,16 @@ _WHY = {
     EndReason.CODE_REUSE: "a sign-in code was used twice",
 }
 
+#: What a scope gives a third party, in the person's words.
+_SCOPES = {
+    "openid": "that it is you",
+    "profile": "your name and language",
+    "email": "your e-mail address",
+    "phone": "your phone number",
+    "address": "your postal address",
+    "offline_access": "access while you are away",
+}
+
 
 def _wait(seconds: int) -> str:
     minutes, rest = divmod(int(seconds), 60)
@@ -96,6 +106,7 @@ _templates.filters |= {
     "day": lambda text: datetime.fromisoformat(text).strftime("%Y-%m-%d"),
     "clock": lambda text: datetime.fromisoformat(text).strftime("%H:%M:%S"),
     "device": _device,
+    "told_scope": lambda scope: _SCOPES.get(scope, scope),
     "why": lambda reason: _WHY[reason],
 }
 

@@ -29,11 +29,18 @@ def test_an_answer_that_is_not_documented_is_told() -> None:
 
 
 def test_no_answer_is_claimed_in_a_form_of_the_framework(document: dict[str, Any]) -> None:
+    pages = {"/oauth2/authorize", "/oauth2/logout"}
     for path, operations in document["paths"].items():
+        form = "application/json" if path.startswith("/oauth2/") else "application/problem+json"
+        form = "text/html" if path in pages else form
+        if path == "/oauth2/jwks":
+            form = "application/problem+json"
         for operation in operations.values():
             for status, answer in operation["responses"].items():
                 if int(status) >= 400 and path != "/readyz":
-                    assert list(answer["content"]) == ["application/problem+json"], (path, status)
+                    assert list(answer["content"]) == [form], (path, status)
+                    if form == "application/json":
+                        assert answer["content"][form]["schema"]["$ref"].endswith("OAuthError")
 
 
 def test_every_body_refuses_unknown_fields(document: dict[str, Any]) -> None:

@@ -7,6 +7,7 @@ from uuid import UUID
 from pydantic import AfterValidator, Field
 
 from service.domain.sessions import EndReason
+from service.flows.consents import Consent
 from service.flows.me import Overview
 from service.flows.me import Session as SessionKept
 from service.flows.me import SignIn as SignInKept
@@ -188,6 +189,23 @@ class Sessions(Answer):
 
 class SessionsEnded(Answer):
     ended: int
+
+
+class ConsentListed(Answer):
+    """What one third party may have without asking again."""
+
+    client_id: str
+    name: str
+    scopes: list[str]
+    granted_at: datetime
+
+    @classmethod
+    def of(cls, one: Consent) -> "ConsentListed":
+        return cls(client_id=one.client_id, name=one.name, scopes=list(one.scopes), granted_at=one.granted_at)
+
+
+class Consents(Answer):
+    data: list[ConsentListed]
 
 
 class SignInListed(Answer):

@@ -6,13 +6,21 @@ from ipaddress import ip_address
 from typing import Literal
 from uuid import UUID
 
-from litestar import Response, Router, get, patch, post
-from litestar.params import FromQuery, JSONBody
+from litestar import Response, Router, delete, get, patch, post
+from litestar.params import FromPath, FromQuery, JSONBody
 
-from service.errors import Conflict, InvalidCredentials, InvalidRequest, RateLimited, ReauthenticationRequired
+from service.errors import (
+    Conflict,
+    InvalidCredentials,
+    InvalidRequest,
+    NotFound,
+    RateLimited,
+    ReauthenticationRequired,
+)
+from service.flows import consents as consent_flow
 from service.flows import me as flow
 from service.http.api import account_bodies
-from service.http.api.documented import ACTING, BEARER, CALLER, problems
+from service.http.api.documented import ACTING, BEARER, CALLER, Parametrised, problems
 from service.http.browser import Asking, renewed
 from service.http.guards import Limit, caller_of, origin_of, world_of
 
@@ -90,6 +98,32 @@ async def sign_ins(
     )
 
 
+@get(
+    "/consents",
+    operation_id="listConsents",
+    summary="What one allowed third parties",
+    responses=problems(*CALLER),
+)
+async def consents(request: Asking) -> account_bodies.Consents:
+    """The latest first."""
+    caller = await caller_of(request, "account")
+    found = await consent_flow.given(world_of(request), caller)
+    return account_bodies.Consents(data=[account_bodies.ConsentListed.of(one) for one in found])
+
+
+@delete(
+    "/consents/{client_id:str}",
+    status_code=204,
+    operation_id="takeConsentBack",
+    summary="Take back what one allowed a third party, and end what it holds",
+    operation_class=Parametrised,
+    responses=problems(*ACTING, NotFound, Conflict),
+)
+async def take_back(request: Asking, client_id: FromPath[str]) -> None:
+    caller = await caller_of(request, "account")
+    await consent_flow.take_back(world_of(request), origin_of(request), caller, client_id)
+
+
 def _moment(name: str, text: str | None) -> datetime | None:
     """A time with its offset (RFC 3339 §5.6), as UTC."""
     if text is None:
@@ -113,4 +147,9 @@ def _fault(name: str, code: str) -> InvalidRequest:
     return InvalidRequest(f"parameter {name}: {code}", errors=[{"pointer": f"/{name}", "code": code}])
 
 
-router = Router("/me", route_handlers=[me, change, password, sign_ins], security=BEARER, tags=["account"])
+router = Router(
+    "/me",
+    route_handlers=[me, change, password, sign_ins, consents, take_back],
+    security=BEARER,
+    tags=["account"],
+)

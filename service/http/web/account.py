@@ -11,6 +11,7 @@ from litestar import Response, Router, get, post
 from litestar.params import FromPath
 
 from service.errors import DoorwardError, InvalidRequest
+from service.flows import consents as consent_flow
 from service.flows import me as flow
 from service.flows import reauthentication as reauthentication_flow
 from service.flows.me import SignIn
@@ -43,6 +44,7 @@ async def account(request: Asking) -> Response[str]:
         sessions=sorted(living, key=lambda one: not one.current),
         ended=await flow.sessions(world, caller, ended=True, before=None, limit=10),
         sign_ins=sign_ins,
+        consents=await consent_flow.given(world, caller),
         asked=request.query_params,
         older=_older(request.query_params, sign_ins),
     )
@@ -69,6 +71,18 @@ async def end_others(request: Asking) -> Response[str]:
         return back(request, "/account#sessions", fault)
     notice = {"code": "others_revoked", "ended": ended}
     return go(request, "/account#sessions", notice, cookies=browser.renewed(request, cookie))
+
+
+@post("/portals/{client_id:str}/revoke")
+async def revoke_portal(request: Asking, client_id: FromPath[str]) -> Response[str]:
+    """Take back what a third party was allowed."""
+    caller = await signed_in(request)
+    await form_of(request, caller)
+    try:
+        await consent_flow.take_back(world_of(request), origin_of(request), caller, client_id)
+    except DoorwardError as fault:
+        return back(request, "/account#portals", fault)
+    return go(request, "/account#portals", {"code": "portal_revoked"})
 
 
 @post("/password")
@@ -149,7 +163,15 @@ def _older(asked: Mapping[str, str], sign_ins: Sequence[SignIn]) -> str | None:
 
 router = Router(
     "/account",
-    route_handlers=[account, end_session, end_others, password, reauthentication_form, reauthentication],
+    route_handlers=[
+        account,
+        end_session,
+        end_others,
+        revoke_portal,
+        password,
+        reauthentication_form,
+        reauthentication,
+    ],
     include_in_schema=False,
     exception_handlers={Exception: refused},
     request_max_body_size=MAX_BODY,

@@ -1,0 +1,59 @@
+"""What a person allowed third parties, and takes back."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from service.domain.oidc.clients import is_id
+from service.domain.sessions import EndReason
+from service.domain.sign_in import Origin
+from service.errors import DoorwardError, NotFound
+from service.flows import audit
+from service.flows import sessions as session_flow
+from service.flows.sessions import Caller
+from service.stores import codes as code_store
+from service.stores import sessions as session_store
+from service.stores.postgres import Connection
+from service.world import World
+
+
+@dataclass(frozen=True, slots=True)
+class Consent:
+    """What one client may have of the person without asking again."""
+
+    client_id: str
+    name: str
+    scopes: Sequence[str]
+    granted_at: datetime
+
+
+async def given(world: World, caller: Caller) -> Sequence[Consent]:
+    """Everything the person allowed, the latest first."""
+    async with world.db.connection() as connection:
+        rows = await code_store.consents(connection, caller.person)
+    return [Consent(row["client_id"], row["name"], row["scopes"], row["granted_at"]) for row in rows]
+
+
+async def take_back(world: World, origin: Origin, caller: Caller, client: str) -> None:
+    """Forget what a client was allowed, and end all it holds of the person. Raises NotFound where that is
+    nothing, and as `sessions.acting` does."""
+
+    async def act(tx: Connection) -> DoorwardError | None:
+        if not is_id(client) or not await code_store.revoke(tx, caller.person, client):
+            return NotFound("nothing was allowed to this client")
+        now = world.clock.now()
+        ended = await session_store.end_grants(tx, caller.person, client, EndReason.REVOKED, now)
+        await audit.record(
+            world,
+            tx,
+            "account:consent_revocation",
+            "ok",
+            origin,
+            person=caller.person,
+            client=client,
+            session=caller.session,
+            ended=ended,
+        )
+        return None
+
+    await session_flow.acting(world, caller, act)
