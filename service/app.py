@@ -34,6 +34,7 @@ from service.http.web import account as web_account
 from service.http.web import sign_in as web_sign_in
 from service.http.web import two_factor as web_two_factor
 from service.jobs.keys import keep_rotating
+from service.jobs.relay import keep_telling
 from service.settings import Settings
 from service.world import World, keep_current, make_world, require_keys
 
@@ -72,7 +73,7 @@ def routes(world: World) -> Litestar:
     @asynccontextmanager
     async def lifespan(_: Litestar) -> AsyncIterator[None]:
         await start(world)
-        jobs = [asyncio.create_task(job(world)) for job in (keep_current, keep_rotating)]
+        jobs = [asyncio.create_task(job(world)) for job in (keep_current, keep_rotating, keep_telling)]
         yield
         for job in jobs:
             job.cancel()

@@ -10,6 +10,7 @@ import difflib
 import ipaddress
 import os
 import re
+import ssl
 import tomllib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -122,6 +123,15 @@ class KeySettings(Section):
     )
 
 
+class OutgoingSettings(Section):
+    private_addresses: bool = Field(
+        False, description="Whether portals in one's own network are told of logouts; else only public ones."
+    )
+    ca_file: str = Field(
+        "", description="PEM file of further authorities whose certificates portals may have."
+    )
+
+
 class Settings(Section):
     issuer: str = Field("", description="The https address people and portals see, without a path.")
     encryption_keys: SecretStr = Field(
@@ -153,6 +163,7 @@ class Settings(Section):
     limits: LimitSettings = LimitSettings()
     hash: HashSettings = HashSettings()
     keys: KeySettings = KeySettings()
+    outgoing: OutgoingSettings = OutgoingSettings()
 
     @model_validator(mode="after")
     def _holds(self) -> Self:
@@ -183,6 +194,8 @@ class Settings(Section):
             path = getattr(self, name)
             if path and not Path(path).is_file():
                 yield f"{name}: {path} is not a file"
+        if self.outgoing.ca_file:
+            yield from _authority_faults(self.outgoing.ca_file)
         for name, url, schemes in (
             ("database.url", self.database.url, ("postgresql", "postgres")),
             ("redis.url", self.redis.url, ("redis", "rediss", "unix")),
@@ -272,6 +285,16 @@ def proxy_network(text: str) -> ipaddress.IPv4Network | ipaddress.IPv6Network:
     if mapped is not None and network.prefixlen >= 96:
         return ipaddress.IPv4Network((mapped, network.prefixlen - 96))
     return network
+
+
+def _authority_faults(path: str) -> Iterator[str]:
+    if not Path(path).is_file():
+        yield f"outgoing.ca_file: {path} is not a file"
+        return
+    try:
+        ssl.create_default_context(cafile=path)
+    except OSError:
+        yield f"outgoing.ca_file: {path} holds no certificate in PEM"
 
 
 def _parsed(url: str) -> SplitResult | None:

@@ -13,6 +13,7 @@ from service.domain.policy import Budget
 from service.entropy import Entropy
 from service.errors import ConfigError, Unavailable
 from service.keyring import Key, Keyring, Kind
+from service.outgoing import Outgoing
 from service.settings import Settings
 from service.stores import keys as key_store
 from service.stores.limits import Limits
@@ -33,6 +34,7 @@ class World:
     pool: crypto.HashPool
     db: Database
     memory: Memory
+    outgoing: Outgoing
     keyring: Keyring = field(default_factory=lambda: Keyring([]))
 
     def __post_init__(self) -> None:
@@ -66,6 +68,7 @@ class World:
 
     async def close(self) -> None:
         self.pool.close()
+        await self.outgoing.close()
         await self.memory.close()
         await self.db.close()
 
@@ -87,6 +90,7 @@ def make_world(settings: Settings, *, clock: Clock | None = None, entropy: Entro
         ),
         db=Database(settings.database),
         memory=Memory(settings.redis),
+        outgoing=Outgoing(settings),
     )
 
 
