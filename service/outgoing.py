@@ -151,11 +151,9 @@ class Outgoing:
         except (TimeoutError, httpcore.TimeoutException) as fault:
             raise NoAnswer("timed_out", f"{place}: no answer within {SECONDS:g} s") from fault
         except (httpcore.NetworkError, httpcore.ProtocolError, httpx.HTTPError, OSError) as fault:
-            untrusted = isinstance(fault.__cause__, ssl.SSLCertVerificationError)
-            word: Word = "untrusted_certificate" if untrusted else "unreachable"
             # Whoever answered may have written the text.
             said = ascii(str(fault)[:200])
-            raise NoAnswer(word, f"{place}: {type(fault).__name__}: {said}") from fault
+            raise NoAnswer("unreachable", f"{place}: {type(fault).__name__}: {said}") from fault
 
     async def close(self) -> None:
         await self._client.aclose()
@@ -199,8 +197,10 @@ class Outgoing:
         except httpx.InvalidURL:
             raise NoAnswer("forbidden_address", "not a URL") from None
         # httpx would send a user as credentials.
-        if not url.host or url.userinfo:
-            raise NoAnswer("forbidden_address", "a URL without a host, or with a user")
+        if not url.host or url.userinfo or (url.port or 443) > 65_535:
+            raise NoAnswer(
+                "forbidden_address", "a URL without a host, with a user, or with a port of no server"
+            )
         place = f"{url.scheme}://{url.netloc.decode('ascii')}"
         if url.scheme not in (("https", "http") if self._dev else ("https",)):
             raise NoAnswer("forbidden_address", f"{place}: only https is asked")
@@ -271,7 +271,15 @@ class _Metered(httpcore.AsyncNetworkStream):
     async def start_tls(
         self, ssl_context: ssl.SSLContext, server_hostname: str | None = None, timeout: float | None = None
     ) -> httpcore.AsyncNetworkStream:
-        return _Metered(await self._stream.start_tls(ssl_context, server_hostname, timeout))
+        try:
+            return _Metered(await self._stream.start_tls(ssl_context, server_hostname, timeout))
+        except BaseException as fault:
+            # Whoever is cancelled in the handshake would leave the connection open.
+            await self._stream.aclose()
+            if isinstance(fault.__cause__, ssl.SSLCertVerificationError):
+                said = f"{server_hostname}: {fault.__cause__.verify_message}"
+                raise NoAnswer("untrusted_certificate", said) from fault
+            raise
 
     def get_extra_info(self, info: str) -> Any:
         return self._stream.get_extra_info(info)
