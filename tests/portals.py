@@ -65,7 +65,7 @@ class Portal:
             self.asked.append(Asked(method, target, headers, body))
             self.arrived.set()
             await self.manner(self, writer)
-        except (OSError, asyncio.IncompleteReadError):
+        except (OSError, TimeoutError, asyncio.IncompleteReadError):
             pass
         finally:
             self.open -= 1
@@ -86,10 +86,8 @@ def answers(*statuses: int, headers: str = "") -> Manner:
 
 async def hangs(portal: Portal, writer: asyncio.StreamWriter) -> None:
     """Say nothing until the other end goes, for longer than anybody may wait."""
-    for _ in range(600):
-        if writer.transport.is_closing():
-            return
-        await asyncio.sleep(0.05)
+    async with asyncio.timeout(30):
+        await writer.wait_closed()
 
 
 async def drips(portal: Portal, writer: asyncio.StreamWriter) -> None:

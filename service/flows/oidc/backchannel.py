@@ -13,8 +13,8 @@ import structlog
 
 from service.clock import monotonic
 from service.errors import Unavailable
+from service.flows import audit
 from service.outgoing import NoAnswer
-from service.stores import audit as audit_store
 from service.stores import logouts as logout_store
 from service.stores.logouts import Failure, Notice
 from service.stores.postgres import Connection
@@ -97,7 +97,18 @@ async def _tell(world: World, notice: Notice) -> Failure | None:
         if again_at is not None:
             await logout_store.put_off(tx, notice, again_at)
         elif await logout_store.finish(tx, notice, now, word):
-            await _record(world, tx, notice, miss)
+            await audit.record(
+                world,
+                tx,
+                "client:logout_notice",
+                "failed" if miss else "ok",
+                person=notice.person,
+                client=notice.client,
+                session=notice.session,
+                attempts=notice.attempts,
+                failure=word,
+                reason=miss.private if miss else None,
+            )
 
     try:
         await world.db.transact(act)
@@ -152,20 +163,3 @@ def _next(notice: Notice, miss: _Miss, now: datetime) -> datetime | None:
     at = now + WAITS[min(notice.attempts, len(WAITS)) - 1]
     spent = miss.tries is not None and notice.attempts >= miss.tries
     return None if spent or at > notice.created_at + GIVEN_UP else at
-
-
-async def _record(world: World, tx: Connection, notice: Notice, miss: _Miss | None) -> None:
-    await audit_store.record(
-        tx,
-        world.row_id(),
-        world.clock.now(),
-        "client:logout_notice",
-        "failed" if miss else "ok",
-        None,
-        person=notice.person,
-        client=notice.client,
-        session=notice.session,
-        attempts=notice.attempts,
-        failure=miss.word if miss else None,
-        reason=miss.private if miss else None,
-    )
