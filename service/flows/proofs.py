@@ -10,8 +10,6 @@ from datetime import datetime
 from typing import TypeVar
 from uuid import UUID
 
-import structlog
-
 from service import crypto
 from service.domain import backup_codes, policy, totp
 from service.domain.sign_in import Kind, Origin, kind_of
@@ -39,7 +37,6 @@ from service.stores.postgres import Connection
 from service.world import World
 
 T = TypeVar("T")
-_log = structlog.get_logger()
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote, urlencode, urlsplit
 
-import structlog
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from litestar import Response, get
 from litestar.datastructures import Cookie
@@ -38,7 +37,6 @@ from service.http.errors import fault_of
 from service.http.guards import is_form, origin_of, pairs_of, world_of
 from service.http.user_agent import agent_of
 
-_log = structlog.get_logger()
 _HERE = Path(__file__).parent
 _STYLE = (_HERE / "static" / "doorward.css").read_bytes()
 _LEAVE = (_HERE / "static" / "leave.js").read_bytes()
@@ -179,14 +177,7 @@ def go(
     return Response("", media_type="text/html", status_code=303, headers={"Location": path}, cookies=given)
 
 
-def back(
-    request: Asking,
-    path: str,
-    fault: DoorwardError,
-    *,
-    cookies: Sequence[Cookie] = (),
-    **kept: str,
-) -> Response[str]:
+def back(request: Asking, path: str, fault: DoorwardError, **kept: str) -> Response[str]:
     """303 back to the form, which says what was wrong and keeps what was typed, but never a secret. What a
     form cannot mend is raised again."""
     if isinstance(fault, CsrfFailed | InvalidToken | ReauthenticationRequired) or not isinstance(
@@ -195,9 +186,7 @@ def back(
         raise fault
     request.scope["state"]["outcome"] = {"code": fault.code, "reason": fault.private}
     said = {name: value for name, value in fault.public.items() if name != "limit"}
-    return go(
-        request, path, {"code": fault.code, "title": fault.title, "bad": True} | said | kept, cookies=cookies
-    )
+    return go(request, path, {"code": fault.code, "title": fault.title, "bad": True} | said | kept)
 
 
 def return_to(request: Asking) -> str:
