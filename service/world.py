@@ -25,7 +25,7 @@ _log = structlog.get_logger()
 
 @dataclass
 class World:
-    """Made once for each process by `open_world`, and handed to every flow."""
+    """Made once for each process by `make_world`, and handed to every flow."""
 
     settings: Settings
     clock: Clock

@@ -23,6 +23,11 @@ Held: TypeAlias = Literal["session", "sign-in", "device", "browser", "notice"]
 _NAME = re.compile(r"[A-Za-z0-9_-]{43}", re.ASCII)
 
 
+def world_of(request: Asking) -> World:
+    world: World = request.app.state.world
+    return world
+
+
 def held(request: Asking, what: Held) -> str | None:
     """The value of one of our cookies, as the browser sent it.
 
@@ -30,7 +35,7 @@ def held(request: Asking, what: Held) -> str | None:
     strips `\\xa0`, say) lets a neighbouring host plant a cookie under a name that only looks like ours,
     past the rule of the `__Host-` prefix.
     """
-    name = _name(_world(request), what).encode()
+    name = _name(world_of(request), what).encode()
     headers = [value for key, value in request.scope["headers"] if key == b"cookie"]
     parts = [part.strip(b" \t").partition(b"=") for header in headers for part in header.split(b";")]
     values = [value for key, _, value in parts if key == name]
@@ -40,11 +45,11 @@ def held(request: Asking, what: Held) -> str | None:
 def give(request: Asking, what: Held, value: str, *, seconds: int | None = None) -> Cookie:
     """One of our cookies; without `seconds` it goes with the browser."""
     return Cookie(
-        _name(_world(request), what),
+        _name(world_of(request), what),
         path="/",
         value=value,
         max_age=seconds,
-        secure=_is_secure(_world(request)),
+        secure=_is_secure(world_of(request)),
         httponly=True,
         samesite="lax",
     )
@@ -60,7 +65,7 @@ def renewed(request: Asking, renewal: Renewal | None) -> Sequence[Cookie]:
     known, since the device token of an earlier epoch is a stranger's."""
     if renewal is None:
         return []
-    life = _world(request).settings.tokens
+    life = world_of(request).settings.tokens
     return [
         give(request, "session", renewal.cookie, seconds=life.cookie_absolute_seconds),
         give(request, "device", renewal.device_token, seconds=life.device_seconds),
@@ -71,7 +76,7 @@ def pre_auth(request: Asking) -> str:
     """The pre-auth token of the sign-in under way in this very browser; another's is none."""
     token, _, mac = (held(request, "sign-in") or "").partition(".")
     name = held(request, "browser") or ""
-    genuine = _macs(_world(request), "sign_in", f"{name}\n{token}")
+    genuine = _macs(world_of(request), "sign_in", f"{name}\n{token}")
     return (
         token if any(crypto.same(one.encode(), mac.encode("latin-1", "replace")) for one in genuine) else ""
     )
@@ -80,7 +85,7 @@ def pre_auth(request: Asking) -> str:
 def pre_auth_cookie(request: Asking, token: str, seconds: int) -> Cookie:
     """The cookie of a sign-in under way, good in this browser only."""
     name = held(request, "browser") or ""
-    mac = _macs(_world(request), "sign_in", f"{name}\n{token}")[0]
+    mac = _macs(world_of(request), "sign_in", f"{name}\n{token}")[0]
     return give(request, "sign-in", f"{token}.{mac}", seconds=seconds)
 
 
@@ -89,7 +94,7 @@ def browser_name(request: Asking) -> tuple[str, bool]:
     name = held(request, "browser")
     if name is not None and _NAME.fullmatch(name):
         return name, False
-    return b64url(_world(request).entropy.token(32)), True
+    return b64url(world_of(request).entropy.token(32)), True
 
 
 def csrf_token(world: World, browser: str, bound_to: str) -> str:
@@ -102,7 +107,7 @@ def csrf_token(world: World, browser: str, bound_to: str) -> str:
 def require_own(request: Asking, token: str, bound_to: str) -> None:
     """Refuse what another site may have sent (CsrfFailed): by what the browser says of its origin, where it
     says something, and always by the token."""
-    world = _world(request)
+    world = world_of(request)
     site = request.headers.get("sec-fetch-site", "same-origin")
     origin = request.headers.get("origin")
     if site != "same-origin" or (origin is not None and origin not in _own_origins(world)):
@@ -126,7 +131,7 @@ def open_notice(request: Asking) -> Mapping[str, Any]:
         return {}
     try:
         record = crypto.from_b64url(sealed)
-        text = _world(request).sealer.open(record, "notice", name, request.scope["path"])
+        text = world_of(request).sealer.open(record, "notice", name, request.scope["path"])
         notice: Mapping[str, Any] = json.loads(text)
     except (ValueError, crypto.SealBroken):
         return {}
@@ -153,8 +158,3 @@ def _name(world: World, what: Held) -> str:
 
 def _is_secure(world: World) -> bool:
     return urlsplit(world.settings.issuer).scheme == "https"
-
-
-def _world(request: Asking) -> World:
-    world: World = request.app.state.world
-    return world

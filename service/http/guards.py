@@ -25,9 +25,9 @@ from service.flows import sessions as session_flow
 from service.flows.sessions import Caller
 from service.http import browser
 from service.http.browser import Asking
+from service.http.browser import world_of as world_of
 from service.http.pointer import below
 from service.settings import proxy_network
-from service.world import World
 
 #: Sign-in bodies are small; a larger one is refused before it is read whole.
 MAX_BODY = 16 * 1024
@@ -38,19 +38,13 @@ _BEARER = re.compile(r"Bearer ([A-Za-z0-9._~+/-]+=*)", re.ASCII | re.IGNORECASE)
 _JSON = re.compile(r"application/json(?:\s*;\s*charset\s*=\s*\"?utf-8\"?)?", re.ASCII | re.IGNORECASE)
 
 
-def world_of(request: Asking) -> World:
-    world: World = request.app.state.world
-    return world
-
-
 def origin_of(request: Asking) -> Origin:
     """The client's address by the rule of trusted proxies, its browser, and the request's id."""
-    browser = (
-        request.headers.get("user-agent", "")[:300].encode("latin-1", "replace").decode("ascii", "replace")
-    )
+    sent = request.headers.get("user-agent", "")[:300]
+    agent = sent.encode("latin-1", "replace").decode("ascii", "replace")
     return Origin(
         address=address_of(request.scope, world_of(request).settings.trusted_proxies),
-        browser="".join(char for char in browser if char.isprintable()),
+        browser="".join(char for char in agent if char.isprintable()),
         request_id=request.scope["state"]["request_id"],
         place=_place_of(request),
     )

@@ -135,13 +135,16 @@ def page(
     notice = _Notice(browser.open_notice(request))
     name, new = browser.browser_name(request)
     nonce = world.entropy.token(16).hex()
-    text = _templates.get_template(template).render(
-        {"person": None, "notice": notice, "style_version": _STYLE_VERSION, "nonce": nonce, "status": status}
-        | facts,
+    text = _rendered(
+        template,
+        nonce=nonce,
+        notice=notice,
+        status=status,
         # Made when a form asks for it: a page that only says what is wrong must not need a key.
         csrf_field=lambda: Markup('<input type="hidden" name="csrf_token" value="{}">').format(
             browser.csrf_token(world, name, str(caller.session) if caller else bound_to)
         ),
+        **facts,
     )
     given = [*cookies]
     if new:
@@ -159,6 +162,12 @@ def page(
         # Told where a machine looks for it as well.
         status, headers["Retry-After"] = RateLimited.status, str(notice.retry_after or 1)
     return Response(text, media_type="text/html", status_code=status, headers=headers, cookies=given)
+
+
+def _rendered(template: str, *, nonce: str, **facts: Any) -> str:
+    """A page's text. A page is of nobody and says nothing of the last answer unless `facts` tell."""
+    known = {"person": None, "notice": _Notice(), "style_version": _STYLE_VERSION, "nonce": nonce}
+    return _templates.get_template(template).render(known | facts)
 
 
 def go(
@@ -330,10 +339,8 @@ async def meaning(request: Asking, code: FromPath[str]) -> Response[str]:
     if error is None:
         raise NotFound("no such code")
     nonce = world_of(request).entropy.token(16).hex()
-    text = _templates.get_template("error.html").render(
-        person=None,
-        notice=_Notice(),
-        style_version=_STYLE_VERSION,
+    text = _rendered(
+        "error.html",
         nonce=nonce,
         code=None,
         heading=f"{error.code} ({error.status})",
