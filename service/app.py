@@ -19,6 +19,7 @@ from service.http import health, pages
 from service.http.api import me, sessions, sign_in, two_factor
 from service.http.api.documented import StrictBodies
 from service.http.browser import Asking
+from service.http.cross_origin import CrossOrigin
 from service.http.edge import Edge
 from service.http.errors import problem
 from service.http.guards import MAX_BODY, strict_json
@@ -50,7 +51,7 @@ def application() -> ASGIApp:
 
 def create(world: World) -> ASGIApp:
     """The application around a world."""
-    return Edge(routes(world), world)
+    return Edge(CrossOrigin(routes(world), world), world)
 
 
 def routes(world: World) -> Litestar:

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Literal, TypeAlias
 
-from service.domain.oidc import clients, records
+from service.domain.oidc import addresses, clients, records
 from service.domain.oidc.clients import Client, Fault
 from service.domain.sessions import opaque
 from service.errors import Conflict, InvalidRequest, NotFound
@@ -60,6 +60,16 @@ async def find(world: World, id: str) -> client_store.Registered:
     """One client with its living secrets. Raises NotFound."""
     async with world.db.connection() as connection:
         return await _found(world, connection, id)
+
+
+async def allows_origin(world: World, origin: str, client: str | None) -> bool:
+    """Whether scripts of `origin` may read an answer: for the client with this id, or, while it is not
+    known yet (None), for any that lives. Raises Unavailable."""
+    if any(addresses.origin_faults(origin)):
+        # `null`, and whatever no record can hold: nothing is asked for it.
+        return False
+    async with world.db.connection() as connection:
+        return await client_store.allows_origin(connection, origin, client)
 
 
 async def disable(world: World, id: str) -> None:

@@ -79,6 +79,11 @@ async def page(tx: Connection, after: str, limit: int) -> Sequence[Client]:
     return [_client(row) async for row in _sql.clients(tx, after=after, limit=limit)]
 
 
+async def allows_origin(tx: Connection, origin: str, client: str | None) -> bool:
+    """Whether a living client names this origin as its own: `client`, or any if it is None."""
+    return bool(await _sql.origin_allowed(tx, origin=origin, client=client))
+
+
 async def lock(tx: Connection) -> None:
     """Hold the registry for this transaction: whoever else changes it waits."""
     await _sql.lock_clients(tx)

@@ -20,6 +20,14 @@ SELECT id, name, token_endpoint_auth_method, redirect_uris, post_logout_redirect
        jwks, disabled_at
 FROM client WHERE id > :after ORDER BY id LIMIT :limit;
 
+-- name: origin_allowed$
+-- A sequential scan: the registry has tens of rows, and what is asked has an Origin header.
+SELECT EXISTS (
+  SELECT FROM client
+  WHERE cors_origins @> ARRAY[CAST(:origin AS text)] AND disabled_at IS NULL
+    AND (CAST(:client AS text) IS NULL OR id = :client)
+);
+
 -- name: lock_clients!
 -- Changes of the registry are rare, and go one after the other.
 SELECT pg_advisory_xact_lock(hashtext('doorward.client'));
