@@ -28,6 +28,7 @@ class Dev:
     """A running `doorward dev`."""
 
     url: str
+    portal: str
     data: Path
     process: subprocess.Popen[str]
 
@@ -61,9 +62,10 @@ def needs(tool: str) -> str:
 @contextmanager
 def dev(data: Path, *options: str, **settings: str) -> Iterator[Dev]:
     """Start `doorward dev` on a folder, wait for its first answer, and stop it as Ctrl+C does."""
-    port = free_port()
+    port, beside = free_port(), free_port()
+    ports = ["--port", str(port), "--portal-port", str(beside)]
     process = subprocess.Popen(
-        [sys.executable, "-m", "service", "dev", "--port", str(port), "--data", str(data), *options],
+        [sys.executable, "-m", "service", "dev", *ports, "--data", str(data), *options],
         cwd=ROOT,
         env=clean_environ() | settings,
         stdout=subprocess.PIPE,
@@ -73,7 +75,7 @@ def dev(data: Path, *options: str, **settings: str) -> Iterator[Dev]:
     url = f"http://127.0.0.1:{port}"
     try:
         _await_answer(url, process)
-        yield Dev(url, data, process)
+        yield Dev(url, f"http://127.0.0.1:{beside}", data, process)
     finally:
         if process.poll() is None:
             process.send_signal(signal.SIGINT)
