@@ -52,7 +52,7 @@ async def test_signed_in_with_a_passcode_refreshed_twice_and_signed_out_everywhe
     await page.wait_for_url(f"{running.portal}/")
     assert "(one factor)" in await page.inner_text("#proofs")
     app = await enrolled(page, running)
-    # One session at Doorward may outlive the portal's: with a second factor it begins anew.
+    # Anew, in a browser that knows nothing, with both factors.
     await page.goto(f"{running.url}/account")
     await page.click("text=Sign out")
     await guest.clear_cookies()
