@@ -111,7 +111,7 @@ class Provider:
             body = answer.json()
         except (httpx.HTTPError, ValueError):
             raise Refused("No answer", "Doorward did not answer as it should. Try again.", 502) from None
-        if not isinstance(body, dict) or answer.status_code >= 500:
+        if not isinstance(body, dict) or answer.status_code == 429 or answer.status_code >= 500:
             raise Refused("No answer", "Doorward could not answer just now. Try again.", 502)
         if answer.status_code != 200:
             raise Refused("Doorward refused", told(body))

@@ -8,6 +8,8 @@ import pytest
 from axe_playwright_python.async_playwright import Axe
 from playwright.async_api import Browser, BrowserContext, Page
 
+from service.commands.dev import _portal as registered
+from tests.builders import House
 from tests.pages.test_browser import PASSWORD, Authenticator, person
 from tests.programs import Dev, clean_environ, doorward
 
@@ -148,3 +150,17 @@ def test_a_taken_port_of_the_portal_is_told_before_anything_starts(running: Dev,
         refused = doorward(*words, asked, environ=clean_environ())
         assert (refused.returncode, said in refused.stderr) == (code, True), refused.stderr
     assert not (tmp_path / "data").exists()
+
+
+async def test_it_is_registered_anew_for_another_port_and_with_another_secret(house: House) -> None:
+    for port in (8401, 9401):
+        await registered(house.world, port)
+        (client,) = await house.rows("SELECT * FROM client WHERE id = 'doorward-demo'")
+        assert client["redirect_uris"] == [f"http://127.0.0.1:{port}/callback"]
+        assert client["backchannel_logout_uri"] == f"http://127.0.0.1:{port}/backchannel-logout"
+    living = await house.value(
+        "SELECT count(*) FROM client_secret WHERE client_id = 'doorward-demo'"
+        " AND (expires_at IS NULL OR expires_at > $1)",
+        house.clock.now(),
+    )
+    assert living == 1

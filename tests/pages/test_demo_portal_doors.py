@@ -1,5 +1,6 @@
 """The example portal at its doors: what it takes from Doorward, from browsers and from strangers."""
 
+import asyncio
 import hmac
 import json
 import re
@@ -346,6 +347,14 @@ async def test_forms_of_others_do_nothing(ada: Guest, eve: Guest, path: str) -> 
     assert (visit.over, visit.refreshed, len(ada.memory.visits)) == (None, 0, 2)
 
 
+async def test_two_clicks_at_once_are_no_accident(ada: Guest) -> None:
+    visit = await ada.sign_in()
+    await asyncio.gather(*(ada.post("/refresh", csrf_token=visit.csrf) for _ in range(3)))
+    assert (visit.over, visit.refreshed) == (None, 3), "one after the other: no token went out twice"
+    gone = await asyncio.gather(*(ada.post("/sign-out", csrf_token=visit.csrf) for _ in range(3)))
+    assert sorted(answer.status_code for answer in gone) == [303, 403, 403]
+
+
 async def test_a_refresh_that_is_refused_signs_out_and_says_why(ada: Guest) -> None:
     visit = await ada.sign_in()
     await ada.house.rows(
@@ -364,10 +373,14 @@ async def test_a_provider_that_is_away_costs_nobody_their_session(ada: Guest) ->
     def away(request: httpx.Request) -> httpx.Response:
         raise httpx.ConnectError("away", request=request)
 
+    def busy(request: httpx.Request) -> httpx.Response:
+        return httpx.Response(429, json={"error": "temporarily_unavailable"})
+
     here = ada.memory.provider.http
-    ada.memory.provider.http = httpx.AsyncClient(transport=httpx.MockTransport(away))
-    assert (await ada.post("/refresh", csrf_token=visit.csrf)).status_code == 502
-    assert visit.over is None
+    for fault in (away, busy):
+        ada.memory.provider.http = httpx.AsyncClient(transport=httpx.MockTransport(fault))
+        assert (await ada.post("/refresh", csrf_token=visit.csrf)).status_code == 502
+        assert visit.over is None
     ada.memory.provider.http = here
     await ada.post("/refresh", csrf_token=visit.csrf)
     assert visit.refreshed == 1
@@ -380,20 +393,3 @@ async def test_sessions_end_and_are_bounded(ada: Guest, monkeypatch: pytest.Monk
     monkeypatch.setattr(visits, "_MOST", 3)
     asked = [await ada.asked() for _ in range(5)]
     assert [parse_qs(urlsplit(one).query)["state"][0] for one in asked[2:]] == list(ada.memory.pending)
-
-
-async def test_it_is_registered_anew_for_another_port_and_with_another_secret(
-    house: House, portal: Litestar
-) -> None:
-    before = await house.rows("SELECT redirect_uris FROM client WHERE id = 'doorward-demo'")
-    await registered(house.world, 9401)
-    (after,) = await house.rows("SELECT * FROM client WHERE id = 'doorward-demo'")
-    assert before != [after["redirect_uris"]]
-    assert after["redirect_uris"] == ["http://127.0.0.1:9401/callback"]
-    assert after["backchannel_logout_uri"] == "http://127.0.0.1:9401/backchannel-logout"
-    living = await house.value(
-        "SELECT count(*) FROM client_secret WHERE client_id = 'doorward-demo'"
-        " AND (expires_at IS NULL OR expires_at > $1)",
-        house.clock.now(),
-    )
-    assert living == 1
