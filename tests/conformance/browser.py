@@ -91,6 +91,17 @@ class Browser:
         assert isinstance(step, Page), f"sent to {step.address}"
         return step
 
+    async def error_page(self, address: str, wrong: str) -> None:
+        """Open an address that is refused by a page in HTML, which leads nowhere: not by redirect, refresh,
+        form or link; least of all to `wrong`, the address that was asked for."""
+        page = await self.page(address)
+        assert page.answer.status_code == 400
+        assert page.answer.headers["content-type"].startswith("text/html")
+        assert "location" not in page.answer.headers
+        assert wrong not in page.answer.text
+        assert {told["href"] for tag, told in page.tags if tag == "a"} <= {"/account"}
+        assert page.text
+
     def passcode(self) -> str:
         """What the app shows now, or next where this step's was typed already: each is good once."""
         self._last_step = max(totp.step_at(self.person.now), self._last_step + 1)
@@ -102,6 +113,8 @@ class Browser:
             return await self.submit(page, username=self.person.email, password=self.person.password)
         if page.path == "/sign-in/second-factor":
             return await self.submit(page, code=self.passcode())
+        if page.path == "/account/reauthentication":
+            return await self.submit(page, password=self.person.password, code=self.passcode())
         allow = [form for form in page.forms if form.fields.get("decision") == "allow"]
         assert allow, f"a page that the suite does not know: {page.path}: {page.text}"
         return await self.send(page, allow[0])
