@@ -120,6 +120,8 @@ class Suite:
         left = await browser.open(self.address(asked))
         assert isinstance(left, Left), left.text
         assert browser.shown[before:] == []
+        if asked.get("prompt") == "none":
+            self.check_at_once(left)
         return await self.granted(self.provider.first, asked, left)
 
     async def granted(self, party: Party, asked: Mapping[str, str], left: Left) -> Granted:
@@ -141,10 +143,43 @@ class Suite:
         assert set(left.parameters) <= {"error", "error_description", "error_uri", "state", "iss"}
         checks.check_error(left.parameters, *errors)
 
-    async def check_signed_out(self, browser: Browser) -> None:
-        """Nobody is signed in: a request that may show nothing is refused."""
+    def check_at_once(self, left: Page | Left) -> None:
+        """A redirect takes the browser back, and no page of ours, so that it works in a hidden frame as well;
+        a form needs a page."""
+        assert isinstance(left, Left), left.text
+        assert left.plain == (self.mode == "query")
+
+    async def check_signed_out(self, browser: Browser, granted: Granted) -> None:
+        """Nobody is signed in: a request that may show nothing is refused. The suite leaves it at that; here
+        the session itself has ended as well, not only the browser's part in it."""
         asked = self.request(prompt="none", state=secrets.token_urlsafe(96))
-        self.check_refusal(asked, await browser.open(self.address(asked)), "login_required")
+        left = await browser.open(self.address(asked))
+        self.check_refusal(asked, left, "login_required")
+        self.check_at_once(left)
+        assert (await self.ask_userinfo(granted.access_token)).status_code == 401
+
+    def logout(self, granted: Granted, **changes: str | None) -> str:
+        """The address that signs the person out and brings them back, with a fresh `state` of 128 characters;
+        None leaves a parameter out."""
+        usual: dict[str, str | None] = {
+            "id_token_hint": granted.id_token.text,
+            "post_logout_redirect_uri": self.provider.post_logout,
+            "state": secrets.token_urlsafe(96),
+        }
+        sent = {name: value for name, value in (usual | changes).items() if value is not None}
+        endpoint = self.provider.metadata["end_session_endpoint"]
+        return f"{endpoint}?{urlencode(sent)}" if sent else str(endpoint)
+
+    def check_back(self, left: Page | Left, state: str | None) -> None:
+        """The browser came back to the registered address, with the state as it was sent and nothing else."""
+        assert isinstance(left, Left), left.text
+        assert (left.address, left.mode) == (self.provider.post_logout, "query")
+        assert left.parameters == ({} if state is None else {"state": state})
+
+    async def check_still_signed_in(self, browser: Browser, granted: Granted) -> None:
+        """Whoever was signed in is so by the same sign-in."""
+        again = await self.silently(browser, prompt="none")
+        checks.check_same_sign_in(granted.id_token, again.id_token)
 
     async def exchange(self, party: Party, code: str, **changes: str) -> httpx.Response:
         form = {

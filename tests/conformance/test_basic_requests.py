@@ -41,6 +41,7 @@ async def test_oidcc_prompt_none_not_logged_in(suite: Suite) -> None:
     assert len(asked["state"]) == 128
     left = await browser.open(suite.address(asked))
     suite.check_refusal(asked, left, "login_required", "interaction_required")
+    suite.check_at_once(left)
     assert browser.shown == []
 
 

@@ -10,6 +10,7 @@ _HERE = Path(__file__).parent
 _PLANS = {
     "oidcc-config-certification-test-plan": (1, ("test_config.py",)),
     "oidcc-basic-certification-test-plan": (38, ("test_basic_answers.py", "test_basic_requests.py")),
+    "oidcc-rp-initiated-logout-certification-test-plan": (11, ("test_rp_initiated_logout.py",)),
 }
 
 
