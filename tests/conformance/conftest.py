@@ -5,6 +5,7 @@ import ssl
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
 from functools import partial
+from typing import Any
 
 import asyncpg
 import httpx
@@ -15,6 +16,7 @@ from service.embedded import Servers
 from service.flows import clients as client_flow
 from service.stores import keys as key_store
 from service.world import World, make_world
+from tests import portals
 from tests.builders import House
 from tests.conformance.browser import ResponseMode
 from tests.conformance.relying_party import Party, Provider, Suite
@@ -40,12 +42,18 @@ async def database_url(servers: Servers, template: str) -> AsyncIterator[str]:
 async def provider(
     servers: Servers, database_url: str, tmp_path_factory: pytest.TempPathFactory
 ) -> AsyncIterator[Provider]:
-    """`doorward serve` on https://localhost, with what the suite is configured with: two clients, and a third
-    that authenticates by POST."""
+    """`doorward serve` on https://localhost, with what the suite is configured with: two clients, a third
+    that authenticates by POST, and a fourth that listens for logouts."""
     trusted = authority(tmp_path_factory.mktemp("authority"))
     trust = ssl.create_default_context(cafile=trusted.root)
     environ = secure_environ(
-        servers, database_url, trusted, redis_budget_ms="2000", database_acquire_ms="5000"
+        servers,
+        database_url,
+        trusted,
+        outgoing_private_addresses="true",
+        outgoing_ca_file=str(trusted.root),
+        redis_budget_ms="2000",
+        database_acquire_ms="5000",
     )
     portal = f"https://localhost:{free_port()}"
     async with AsyncExitStack() as stack:
@@ -60,6 +68,13 @@ async def provider(
         first = await portal_of("suite-1", "client_secret_basic")
         second = await portal_of("suite-2", "client_secret_basic")
         by_post = await portal_of("suite-post", "client_secret_post")
+        listener = await stack.enter_async_context(portals.portal(portals.answers(200), trusted))
+        told = await portal_of(
+            "suite-back-channel",
+            "client_secret_basic",
+            backchannel_logout_uri=listener.url(),
+            backchannel_logout_session_required=True,
+        )
         issuer = stack.enter_context(secure(environ, trusted))
         outside = await stack.enter_async_context(
             httpx.AsyncClient(verify=trust, timeout=30, trust_env=False)
@@ -67,20 +82,24 @@ async def provider(
         metadata = (await outside.get(f"{issuer}/.well-known/openid-configuration")).json()
         keys = (await outside.get(metadata["jwks_uri"])).json()
         yield Provider(
-            issuer,
-            metadata,
-            keys,
-            House(world, outside),
-            trust,
-            first,
-            second,
-            by_post,
-            callback,
-            post_logout,
+            issuer=issuer,
+            metadata=metadata,
+            keys=keys,
+            house=House(world, outside),
+            trust=trust,
+            first=first,
+            second=second,
+            by_post=by_post,
+            told=told,
+            listener=listener,
+            callback=callback,
+            post_logout=post_logout,
         )
 
 
-async def _register(world: World, callback: str, post_logout: str, id: str, method: AuthMethod) -> Party:
+async def _register(
+    world: World, callback: str, post_logout: str, id: str, method: AuthMethod, **more: Any
+) -> Party:
     """A third party's confidential client: the person is asked, and PKCE is not demanded."""
     client = Client(
         id,
@@ -91,6 +110,7 @@ async def _register(world: World, callback: str, post_logout: str, id: str, meth
         grant_types=("authorization_code", "refresh_token"),
         scopes=_SCOPES,
         require_pkce=False,
+        **more,
     )
     secret = await client_flow.create(world, client)
     assert secret is not None

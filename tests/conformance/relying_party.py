@@ -15,6 +15,7 @@ from tests.conformance import checks
 from tests.conformance.browser import Browser, Left, ResponseMode
 from tests.conformance.checks import IdToken
 from tests.pages.visitor import Page
+from tests.portals import Portal
 
 #: The claims of each scope, as OpenID Connect Core 1.0 §5.4 has them and the provider can fill them in.
 CLAIMS: Mapping[str, frozenset[str]] = {
@@ -38,7 +39,7 @@ class Party:
 @dataclass(frozen=True)
 class Provider:
     """A running provider under test, and where its clients live. Nothing listens at `callback` or
-    `post_logout`: the browser stops there."""
+    `post_logout`: the browser stops there. `listener` is where `told` hears of logouts."""
 
     issuer: str
     metadata: Mapping[str, Any]
@@ -48,6 +49,8 @@ class Provider:
     first: Party
     second: Party
     by_post: Party
+    told: Party
+    listener: Portal
     callback: str
     post_logout: str
 

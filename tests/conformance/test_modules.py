@@ -11,6 +11,7 @@ _PLANS = {
     "oidcc-config-certification-test-plan": (1, ("test_config.py",)),
     "oidcc-basic-certification-test-plan": (38, ("test_basic_answers.py", "test_basic_requests.py")),
     "oidcc-rp-initiated-logout-certification-test-plan": (11, ("test_rp_initiated_logout.py",)),
+    "oidcc-backchannel-rp-initiated-logout-certification-test-plan": (2, ("test_back_channel_logout.py",)),
 }
 
 
