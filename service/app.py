@@ -34,6 +34,7 @@ from service.http.oidc import userinfo as oidc_userinfo
 from service.http.web import account as web_account
 from service.http.web import sign_in as web_sign_in
 from service.http.web import two_factor as web_two_factor
+from service.jobs.janitor import keep_tidy
 from service.jobs.keys import keep_rotating
 from service.jobs.relay import keep_telling
 from service.settings import Settings
@@ -74,7 +75,9 @@ def routes(world: World) -> Litestar:
     @asynccontextmanager
     async def lifespan(_: Litestar) -> AsyncIterator[None]:
         await start(world)
-        jobs = [asyncio.create_task(job(world)) for job in (keep_current, keep_rotating, keep_telling)]
+        jobs = [
+            asyncio.create_task(job(world)) for job in (keep_current, keep_rotating, keep_telling, keep_tidy)
+        ]
         yield
         for job in jobs:
             job.cancel()

@@ -128,3 +128,8 @@ async def spend_assertion(tx: Connection, client: str, digest: bytes, expires_at
     """Remember the digest of an assertion's `jti` until it ends; False when it was used before."""
     row = await _sql.spend_assertion(tx, client=client, digest=digest, expires_at=expires_at)
     return row is not None
+
+
+async def sweep(tx: Connection, before: datetime, most: int) -> int:
+    """Delete assertions that ended before, at most so many; how many."""
+    return len([row async for row in _sql.sweep_assertions(tx, before=before, most=most)])

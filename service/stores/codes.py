@@ -164,3 +164,11 @@ async def pull(
     """Claim a pushed request, once; None when there is none of this client, or it was used or has expired."""
     text = await _sql.pull_request(tx, digest=digest, client=client, now=now)
     return json.loads(text) if text else None
+
+
+async def sweep(tx: Connection, before: datetime, most: int) -> int:
+    """Delete requests, pushed requests and codes that ended before, at most so many of each; how many."""
+    swept = 0
+    for query in (_sql.sweep_requests, _sql.sweep_codes, _sql.sweep_pushed):
+        swept += len([row async for row in query(tx, before=before, most=most)])
+    return swept

@@ -54,3 +54,8 @@ async def put_off(tx: Connection, notice: Notice, next_at: datetime) -> bool:
         tx, session=notice.session, client=notice.client, attempts=notice.attempts, next_at=next_at
     )
     return row is not None
+
+
+async def sweep(tx: Connection, before: datetime, most: int) -> int:
+    """Delete notices that were done before, at most so many; how many."""
+    return len([row async for row in _sql.sweep(tx, before=before, most=most)])

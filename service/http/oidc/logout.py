@@ -44,8 +44,12 @@ async def logout(request: Asking) -> Response[Any]:
         assert caller is not None  # nobody else is asked
         person = (await me_flow.overview(world_of(request), caller)).person
         kept = {name: asked[name][0] for name in flow.CARRIED if name in asked}
-        facts: dict[str, Any] = {"client": verdict.client, "carried": "?" + urlencode(kept) if kept else ""}
-        return page(request, "logout.html", caller=caller, person=person, **facts)
+        facts: dict[str, Any] = {
+            "client": verdict.client,
+            "email": person.email,
+            "carried": "?" + urlencode(kept) if kept else "",
+        }
+        return page(request, "logout.html", caller=caller, **facts)
     if verdict.address is not None:
         return Response(
             "",

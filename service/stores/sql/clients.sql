@@ -83,3 +83,8 @@ UPDATE client_secret SET expires_at = :at WHERE client_id = :client AND (expires
 INSERT INTO client_assertion (client_id, digest, expires_at) VALUES (:client, :digest, :expires_at)
 ON CONFLICT DO NOTHING
 RETURNING client_id;
+
+-- name: sweep_assertions
+DELETE FROM client_assertion WHERE (client_id, digest) IN
+  (SELECT client_id, digest FROM client_assertion WHERE expires_at < :before LIMIT :most)
+RETURNING 1;

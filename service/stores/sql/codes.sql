@@ -61,3 +61,15 @@ VALUES (:digest, :client, :parameters, :now, :expires_at);
 UPDATE pushed_request SET used_at = :now
 WHERE digest = :digest AND client_id = :client AND used_at IS NULL AND expires_at > :now
 RETURNING parameters;
+
+-- name: sweep_requests
+DELETE FROM authorization_request WHERE digest IN (SELECT digest FROM authorization_request WHERE expires_at < :before LIMIT :most)
+RETURNING 1;
+
+-- name: sweep_codes
+DELETE FROM authorization_code WHERE digest IN (SELECT digest FROM authorization_code WHERE expires_at < :before LIMIT :most)
+RETURNING 1;
+
+-- name: sweep_pushed
+DELETE FROM pushed_request WHERE digest IN (SELECT digest FROM pushed_request WHERE expires_at < :before LIMIT :most)
+RETURNING 1;

@@ -31,3 +31,8 @@ RETURNING true;
 UPDATE logout_notice SET next_at = :next_at
 WHERE session_id = :session AND client_id = :client AND done_at IS NULL AND attempts = :attempts
 RETURNING true;
+
+-- name: sweep
+DELETE FROM logout_notice WHERE (session_id, client_id) IN
+  (SELECT session_id, client_id FROM logout_notice WHERE done_at < :before LIMIT :most)
+RETURNING 1;
