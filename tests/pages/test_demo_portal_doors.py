@@ -6,7 +6,7 @@ import json
 import re
 from collections.abc import Mapping
 from html import unescape
-from typing import Any
+from typing import Any, cast
 from urllib.parse import parse_qs, urlencode, urlsplit
 
 import httpx
@@ -95,9 +95,7 @@ async def portal(house: House, monkeypatch: pytest.MonkeyPatch) -> Litestar:
         return make(issuer, client_id, secret, url, clock=house.clock, http=http)
 
     monkeypatch.setattr(portal_app, "create", in_the_house)
-    made = await registered(house.world, 8401)
-    assert isinstance(made, Litestar)
-    return made
+    return cast(Litestar, await registered(house.world, 8401))
 
 
 @pytest.fixture
@@ -348,9 +346,15 @@ async def test_forms_of_others_do_nothing(ada: Guest, eve: Guest, path: str) -> 
 
 
 async def test_two_clicks_at_once_are_no_accident(ada: Guest) -> None:
-    visit = await ada.sign_in()
+    visit, sent = await ada.sign_in(), list[str]()
+
+    async def look(request: httpx.Request) -> None:
+        sent.extend(parse_qs(request.content.decode()).get("refresh_token", []))
+
+    ada.memory.provider.http.event_hooks = {"request": [look]}
     await asyncio.gather(*(ada.post("/refresh", csrf_token=visit.csrf) for _ in range(3)))
-    assert (visit.over, visit.refreshed) == (None, 3), "one after the other: no token went out twice"
+    assert (visit.over, visit.refreshed) == (None, 3)
+    assert len(set(sent)) == len(sent) == 3, "one after the other: no token went out twice"
     gone = await asyncio.gather(*(ada.post("/sign-out", csrf_token=visit.csrf) for _ in range(3)))
     assert sorted(answer.status_code for answer in gone) == [303, 403, 403]
 
