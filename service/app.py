@@ -37,8 +37,9 @@ from service.http.web import two_factor as web_two_factor
 from service.jobs.janitor import keep_tidy
 from service.jobs.keys import keep_rotating
 from service.jobs.relay import keep_telling
+from service.jobs.world import keep_current
 from service.settings import Settings
-from service.world import World, keep_current, make_world, require_keys
+from service.world import World, make_world, require_keys
 
 _log = structlog.get_logger()
 

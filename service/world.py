@@ -1,11 +1,8 @@
 """The world a flow acts in: settings, time, randomness, keys, and what is remembered."""
 
-import asyncio
 import os
 from dataclasses import dataclass, field
 from uuid import UUID
-
-import structlog
 
 from service import crypto
 from service.clock import Clock
@@ -19,8 +16,6 @@ from service.stores import keys as key_store
 from service.stores.limits import Limits
 from service.stores.postgres import Database
 from service.stores.redis import Memory
-
-_log = structlog.get_logger()
 
 
 @dataclass
@@ -92,25 +87,6 @@ def make_world(settings: Settings, *, clock: Clock | None = None, entropy: Entro
         memory=Memory(settings.redis),
         outgoing=Outgoing(settings),
     )
-
-
-async def keep_current(world: World) -> None:
-    """Run until cancelled: refresh the clock and the keys every ten seconds, and say so when they
-    cannot be. A node that has read no keys yet asks each second, to serve as soon as it can."""
-    while True:
-        await asyncio.sleep(1 if world.keyring.missing else 10)
-        try:
-            await world.refresh()
-        except Unavailable as fault:
-            _log.warning("postgres_away", reason=fault.private)
-        except crypto.SealBroken as fault:
-            # Fail closed: go on with the keys read before, and say loudly what is wrong.
-            _log.error("encryption_key_wrong", reason=str(fault))
-        except Exception as fault:  # noqa: BLE001 - whatever it is, a node must go on following time and keys
-            _log.error("refresh_failed", kind=type(fault).__name__)
-        else:
-            if world.clock.skew is not None and abs(world.clock.skew) > 5:
-                _log.warning("clock_skew", seconds=round(world.clock.skew, 3))
 
 
 def require_keys(world: World) -> None:

@@ -18,7 +18,7 @@ from service.stores import sessions as session_store
 from service.stores.postgres import Connection
 from service.world import World
 
-#: Every node reads the keys each ten seconds (`world.keep_current`); none may meet one it has not read.
+#: Every node reads the keys each ten seconds (`jobs.world.keep_current`); none may meet one it has not read.
 READ_BY_ALL = timedelta(minutes=1)
 #: A signing key is published so long before it signs: a JWKS without it may be kept for its whole life, by
 #: somebody who asked a node that had not read the key yet, and that node may be late (F-16).

@@ -6,10 +6,11 @@ from types import SimpleNamespace
 
 import pytest
 
-import service.world
+import service.jobs
 from service import crypto
 from service.errors import Unavailable
-from service.world import World, keep_current
+from service.jobs.world import keep_current
+from service.world import World
 
 
 async def _rounds(
@@ -31,7 +32,7 @@ async def _rounds(
         if fault is not None:
             raise fault
 
-    monkeypatch.setattr(service.world, "asyncio", SimpleNamespace(sleep=sleep))
+    monkeypatch.setattr(service.jobs, "asyncio", SimpleNamespace(sleep=sleep))
     monkeypatch.setattr(world, "refresh", refresh)
     running = asyncio.create_task(keep_current(world))
     try:
@@ -73,7 +74,7 @@ async def test_being_cancelled_is_no_fault_to_go_on_after(
     async def refresh() -> None:
         raise asyncio.CancelledError
 
-    monkeypatch.setattr(service.world, "asyncio", SimpleNamespace(sleep=lambda _: asyncio.sleep(0)))
+    monkeypatch.setattr(service.jobs, "asyncio", SimpleNamespace(sleep=lambda _: asyncio.sleep(0)))
     monkeypatch.setattr(world, "refresh", refresh)
     with pytest.raises(asyncio.CancelledError):
         await asyncio.wait_for(keep_current(world), 5)
