@@ -22,6 +22,17 @@ async def rotated(person: Person, token: str) -> str:
     return successor
 
 
+async def jumped(house: House, person: Person) -> list[str]:
+    """The refresh tokens of generations 0 to 5 of a family that forgot three of its rotations in a failover,
+    and jumped by the newest: it went from the first generation to the fifth."""
+    tokens = [(await person.sign_in())["refresh_token"]]
+    for _ in range(4):
+        house.clock.advance(60)
+        tokens.append(await rotated(person, tokens[-1]))
+    await house.rows("UPDATE refresh_family SET generation = 1, rotated_at = rotated_at[4:4]")
+    return [*tokens, await rotated(person, tokens[4])]
+
+
 @pytest.mark.parametrize("ahead", [timedelta(0), timedelta(milliseconds=1), timedelta(seconds=3)])
 def test_without_a_grace_the_loser_of_a_race_is_judged_strictly_though_its_clock_is_behind(
     ahead: timedelta,
@@ -51,13 +62,7 @@ async def test_without_a_grace_of_thirty_two_at_once_one_is_served_and_the_famil
 @pytest.mark.case("K-61")
 async def test_a_straggler_within_the_grace_is_no_thief_after_generations_were_jumped(house: House) -> None:
     ada = await house.a_person()
-    tokens = [(await ada.sign_in())["refresh_token"]]
-    for _ in range(4):
-        house.clock.advance(60)
-        tokens.append(await rotated(ada, tokens[-1]))
-    # A failover lost three rotations: the row is back at the first generation, and jumps by the newest.
-    await house.rows("UPDATE refresh_family SET generation = 1, rotated_at = rotated_at[4:4]")
-    newest = await rotated(ada, tokens[4])
+    tokens = await jumped(house, ada)
     row: Any = (await house.rows("SELECT generation, rotated_at FROM refresh_family"))[0]
     assert row["generation"] == 5
     assert len(row["rotated_at"]) == 5, "one time for each generation jumped"
@@ -67,9 +72,9 @@ async def test_a_straggler_within_the_grace_is_no_thief_after_generations_were_j
             (401, "invalid_refresh_token"),
             "superseded",
         )
-    assert await rotated(ada, tokens[4]) == newest
+    assert await rotated(ada, tokens[4]) == tokens[5]
     assert await house.letters(ada) == []
-    token = rules.parse_refresh(await rotated(ada, newest))
+    token = rules.parse_refresh(await rotated(ada, tokens[5]))
     assert token is not None
     assert token.generation == 6
     await check(house)
@@ -78,14 +83,9 @@ async def test_a_straggler_within_the_grace_is_no_thief_after_generations_were_j
 @pytest.mark.case("K-59")
 async def test_after_the_grace_a_generation_that_was_jumped_is_theft_like_any(house: House) -> None:
     ada = await house.a_person()
-    tokens = [(await ada.sign_in())["refresh_token"]]
-    for _ in range(4):
-        house.clock.advance(60)
-        tokens.append(await rotated(ada, tokens[-1]))
-    await house.rows("UPDATE refresh_family SET generation = 1, rotated_at = rotated_at[4:4]")
-    newest = await rotated(ada, tokens[4])
+    tokens = await jumped(house, ada)
     house.clock.advance(10)
-    for token in (tokens[2], newest):
+    for token in (tokens[2], tokens[5]):
         assert (await ada.refresh(token)).json()["reason"] == "refresh_reuse"
     assert await house.letters(ada) == ["refresh_reuse"]
     await check(house)

@@ -1,5 +1,7 @@
 """A browser without JavaScript: keeps cookies, follows redirects one at a time, fills in forms."""
 
+import base64
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from html.parser import HTMLParser
@@ -72,6 +74,12 @@ class Page:
         """The backup codes that stand in the page."""
         words = self.text.split()
         return [word for word in words if len(word) == 14 and word[4] == word[9] == "-"]
+
+    @property
+    def secret(self) -> bytes:
+        """The seed whose key stands in the page, to be typed by hand."""
+        (key,) = re.findall(r'id="key">([A-Z2-7 ]+)<', self.answer.text)
+        return base64.b32decode(key.replace(" ", ""))
 
     def form(self, action: str) -> Form:
         """The form that goes to an action, whatever its query."""
