@@ -12,14 +12,23 @@ _log = structlog.get_logger()
 
 
 async def keep(
-    doing: Callable[[], Awaitable[object]], *, every: Callable[[], float], put_off: str, failed: str
+    doing: Callable[[], Awaitable[object]],
+    *,
+    every: Callable[[], float],
+    put_off: str,
+    failed: str,
+    after_a_fault: float = 0,
 ) -> None:
-    """Run until cancelled: wait `every()` seconds, then do it. What fails is told and tried again: as the
-    event `put_off` while something it needs is away, as `failed` for whatever else."""
+    """Run until cancelled: wait `every()` seconds, then do it. What fails is told, as the event `put_off` while
+    something it needs is away and as `failed` for whatever else, and tried again `after_a_fault` seconds
+    later than it would be: what runs each second must not fill the log as often."""
+    pause = 0.0
     while True:
-        await asyncio.sleep(every())
+        await asyncio.sleep(every() + pause)
+        pause = after_a_fault
         try:
             await doing()
+            pause = 0
         except Unavailable as fault:
             _log.warning(put_off, reason=fault.private)
         except crypto.SealBroken as fault:

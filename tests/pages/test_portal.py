@@ -18,7 +18,6 @@ from service.domain.oidc.clients import Client, GrantType
 from service.flows import clients as client_flow
 from tests.builders import House
 from tests.flows.invariants import check, claims
-from tests.pages.test_surfaces import secret_in
 from tests.pages.visitor import Page, Visitor
 
 CALLBACK = "https://portal.example/callback"
@@ -310,7 +309,7 @@ async def test_a_portal_that_wants_a_second_factor_gets_somebody_who_sets_one_up
     page = await visitor.get(asked(**wish))
     assert page.path == "/account/two-factor/enable"
     page = await visitor.post(page.form("/account/two-factor/enable"), name="Phone")
-    ada.secret = secret_in(page)
+    ada.secret = page.secret
     page = await visitor.post(page.form("/account/two-factor/enable/confirm"), code=ada.code())
     (onward,) = re.findall(r'class="button" href="([^"]+)"', page.answer.text)
     told = answer(await visitor.get(unescape(onward)))
