@@ -19,9 +19,9 @@ async def keep(
     failed: str,
     after_a_fault: float = 0,
 ) -> None:
-    """Run until cancelled: wait `every()` seconds, then do it. What fails is told, as the event `put_off` while
-    something it needs is away and as `failed` for whatever else, and tried again `after_a_fault` seconds
-    later than it would be: what runs each second must not fill the log as often."""
+    """Run until cancelled: wait `every()` seconds, then do it. What fails is told, as the event `put_off`
+    while something it needs is away and as `failed` for whatever else, and tried again `after_a_fault`
+    seconds later than it would be: what runs each second must not fill the log as often."""
     pause = 0.0
     while True:
         await asyncio.sleep(every() + pause)
