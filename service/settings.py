@@ -124,12 +124,8 @@ class KeySettings(Section):
 
 
 class OutgoingSettings(Section):
-    private_addresses: bool = Field(
-        False, description="Whether portals in one's own network are told of logouts; else only public ones."
-    )
-    ca_file: str = Field(
-        "", description="PEM file of further authorities whose certificates portals may have."
-    )
+    private_addresses: bool = Field(False, description="Whether portals in private networks may be told too.")
+    ca_file: str = Field("", description="PEM file of further authorities for the certificates of portals.")
 
 
 class Settings(Section):
@@ -190,12 +186,15 @@ class Settings(Section):
                 yield "host: `dev` allows plain http and serves on loopback only"
         if bool(self.tls_certificate) != bool(self.tls_key):
             yield "tls_certificate: belongs together with tls_key; set both or neither"
-        for name in ("tls_certificate", "tls_key"):
-            path = getattr(self, name)
+        authorities = ("outgoing.ca_file", self.outgoing.ca_file)
+        for name, path in (("tls_certificate", self.tls_certificate), ("tls_key", self.tls_key), authorities):
             if path and not Path(path).is_file():
                 yield f"{name}: {path} is not a file"
-        if self.outgoing.ca_file:
-            yield from _authority_faults(self.outgoing.ca_file)
+            elif path and name == authorities[0]:
+                try:
+                    ssl.create_default_context(cafile=path)
+                except OSError:
+                    yield f"{name}: {path} holds no certificate in PEM"
         for name, url, schemes in (
             ("database.url", self.database.url, ("postgresql", "postgres")),
             ("redis.url", self.redis.url, ("redis", "rediss", "unix")),
@@ -285,16 +284,6 @@ def proxy_network(text: str) -> ipaddress.IPv4Network | ipaddress.IPv6Network:
     if mapped is not None and network.prefixlen >= 96:
         return ipaddress.IPv4Network((mapped, network.prefixlen - 96))
     return network
-
-
-def _authority_faults(path: str) -> Iterator[str]:
-    if not Path(path).is_file():
-        yield f"outgoing.ca_file: {path} is not a file"
-        return
-    try:
-        ssl.create_default_context(cafile=path)
-    except OSError:
-        yield f"outgoing.ca_file: {path} holds no certificate in PEM"
 
 
 def _parsed(url: str) -> SplitResult | None:
