@@ -9,6 +9,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any
+from urllib.parse import parse_qsl
 
 import httpx
 import pytest
@@ -98,6 +99,7 @@ async def check(house: House, answers: Sequence[httpx.Response] = ()) -> None:
     await _steps(house, events)
     await _backup_codes(house, events)
     await _families(house, answers)
+    await _codes(house, answers)
     await _pre_auth_tokens(house, events, answers)
     await _two_factors(house)
     for person in people:
@@ -133,19 +135,65 @@ async def _backup_codes(house: House, events: Sequence[Any]) -> None:
 
 async def _families(house: House, answers: Sequence[httpx.Response]) -> None:
     """I3: one successor for one token, and no leaf beyond the row's generation."""
-    rows = {row["id"]: row for row in await house.rows("SELECT * FROM refresh_family")}
-    sessions = Counter(row["session_id"] for row in rows.values() if row["ended_at"] is None)
+    rows = {
+        row["id"]: row
+        for row in await house.rows(
+            "SELECT f.*, s.cookie IS NOT NULL AS in_browser"
+            " FROM refresh_family f JOIN session s ON s.id = f.session_id"
+        )
+    }
+    # A browser's session has one for each time that a portal asked; any other has one alone.
+    alone = [row for row in rows.values() if row["ended_at"] is None and not row["in_browser"]]
+    sessions = Counter(row["session_id"] for row in alone)
     assert max(sessions.values(), default=0) <= 1, "I3: a session with two living families"
     successors = defaultdict(set)
     for answer in answers:
-        if answer.request.url.path != "/v1/tokens/refresh" or answer.status_code != 200:
+        presented = _refreshed(answer)
+        if presented is None:
             continue
-        presented = json.loads(answer.request.content)["refresh_token"]
         successor = session_rules.parse_refresh(answer.json()["refresh_token"])
         assert successor is not None
         assert successor.generation <= rows[successor.family]["generation"], "I3: a leaf beyond the row"
         successors[presented].add(str(successor))
     assert all(len(leaves) == 1 for leaves in successors.values()), "I3: two leaves"
+
+
+def _refreshed(answer: httpx.Response) -> str | None:
+    """The refresh token that an answer was given for, at either door; None for any other answer."""
+    if answer.status_code != 200:
+        return None
+    if answer.request.url.path == "/v1/tokens/refresh":
+        return str(json.loads(answer.request.content)["refresh_token"])
+    sent = _form(answer)
+    return sent.get("refresh_token") if sent.get("grant_type") == "refresh_token" else None
+
+
+def _form(answer: httpx.Response) -> dict[str, str]:
+    """What was sent to the token endpoint; nothing for any other answer."""
+    if answer.request.url.path != "/oauth2/token":
+        return {}
+    return dict(parse_qsl(answer.request.content.decode()))
+
+
+async def _codes(house: House, answers: Sequence[httpx.Response]) -> None:
+    """I4: an authorization code yields one token answer at most, and a used one names the grant it bought."""
+    bought = Counter(
+        sent["code"]
+        for answer in answers
+        if answer.status_code == 200 and (sent := _form(answer)).get("grant_type") == "authorization_code"
+    )
+    assert max(bought.values(), default=0) <= 1, "I4: a code bought tokens twice"
+    used = await house.rows(
+        "SELECT c.family_id, f.id, f.client_id = c.client_id AND f.person_id = c.person_id"
+        " AND f.session_id = c.session_id AS own"
+        " FROM authorization_code c LEFT JOIN refresh_family f ON f.id = c.family_id"
+        " WHERE c.used_at IS NOT NULL"
+    )
+    assert all(row["id"] is not None and row["own"] for row in used), "I4: a used code without its grant"
+    grants = Counter(row["family_id"] for row in used)
+    assert max(grants.values(), default=0) <= 1, "I4: two codes of one grant"
+    told = await house.value("SELECT count(*) FROM audit_event WHERE name = 'client:code_exchange:ok'")
+    assert told == len(used), "I4: exchanges told and codes used differ"
 
 
 async def _pre_auth_tokens(house: House, events: Sequence[Any], answers: Sequence[httpx.Response]) -> None:
