@@ -59,7 +59,8 @@ class Standing:
 
 @dataclass(frozen=True, slots=True)
 class Pending:
-    """A live pre-auth token with its person. `failures` and `streak` are of the token's budget."""
+    """A live pre-auth token with its person. `failures` and `streak` are of the token's budget; only the
+    hash pool reads `password_hash`."""
 
     digest: bytes
     id: UUID
@@ -73,6 +74,7 @@ class Pending:
     failures: Sequence[datetime]
     streak: int
     code_salt: bytes
+    password_hash: str | None
 
 
 def next_step(standing: Standing, required: Literal["off", "all"]) -> Step:

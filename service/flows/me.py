@@ -105,7 +105,7 @@ async def change_password(
         session_flow.require_step_up(world, caller, enrolled=person.enrolled)
         normal = passwords.new(password, person.email)
         await passwords.confirm(world, attempt, person, old)
-        password_hash = await passwords.new_hash(world, person.id, normal)
+        password_hash = await passwords.new_hash(world, person.password_hash, normal)
 
         async def act(tx: Connection) -> Renewal | None:
             await account_store.set_password(tx, caller.person, password_hash)
@@ -214,7 +214,6 @@ async def end_session(world: World, origin: Origin, caller: Caller, session: UUI
     reason = EndReason.SIGNED_OUT if own else EndReason.REVOKED
 
     async def act(tx: Connection) -> DoorwardError | None:
-        await account_store.hold(tx, caller.person)
         if await session_store.owner(tx, session) != caller.person:
             return NotFound("no session of this person")
         await session_flow.expire(world, tx, caller.person)
@@ -224,8 +223,13 @@ async def end_session(world: World, origin: Origin, caller: Caller, session: UUI
             await proofs.record(world, tx, attempt, "ok")
         return None
 
+    async def sign_out(tx: Connection) -> DoorwardError | None:
+        await account_store.hold(tx, caller.person)
+        return await act(tx)
+
     if own:
-        await world.db.transact(act)
+        # Also when it has ended meanwhile: whoever signs out twice is signed out.
+        await world.db.transact(sign_out)
     else:
         await session_flow.acting(world, caller, act)
 

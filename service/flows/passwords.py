@@ -2,7 +2,6 @@
 
 from asyncio import CancelledError, shield
 from math import ceil
-from uuid import UUID
 
 import structlog
 
@@ -96,11 +95,10 @@ def new(text: str, email: str) -> str:
     return read(text, "/new_password")
 
 
-async def new_hash(world: World, person: UUID, password: str) -> str:
-    """The hash of a new password of normal form. Raises InvalidRequest when it is the present one."""
-    async with world.db.connection() as connection:
-        present = await account_store.by_id(connection, person)
-    if present and await world.pool.verify_password(present.password_hash, password):
+async def new_hash(world: World, present: str | None, password: str) -> str:
+    """The hash of a new password of normal form, where `present` is that of the one it replaces. Raises
+    InvalidRequest when the password is the same."""
+    if await world.pool.verify_password(present, password):
         raise _refused("unchanged")
     return await world.pool.hash_password(password)
 

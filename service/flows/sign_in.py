@@ -231,7 +231,7 @@ async def change_password(world: World, origin: Origin, token: str, password: st
         standing = pending.standing
         normal = passwords.new(password, standing.email)
         await world.db.transact(lambda tx: proofs.take_try(world, tx, pending.digest, spend=False))
-        password_hash = await passwords.new_hash(world, standing.person, normal)
+        password_hash = await passwords.new_hash(world, pending.password_hash, normal)
         change = Attempt(act="account:password_change", person=standing.person, origin=origin, client=client)
 
         async def act(tx: Connection) -> _Verdict:

@@ -72,8 +72,10 @@ async def pending(world: World, caller: Caller, authenticator: UUID) -> Enrolmen
 async def newest_pending(world: World, caller: Caller) -> Enrolment | None:
     """The enrolment this session has begun, if any."""
     found = await enrolment.newest(world, caller.person, _starter(caller))
+    if found is None:
+        return None
     person, _ = await _known(world, caller)
-    return enrolment.present(world, found, person.email) if found else None
+    return enrolment.present(world, found, person.email)
 
 
 async def confirm(world: World, origin: Origin, caller: Caller, authenticator: UUID, code: str) -> TurnedOn:

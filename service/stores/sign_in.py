@@ -71,6 +71,7 @@ async def pending(tx: Connection, digest: bytes, client: str, limit: int, now: d
         failures=row["failures"],
         streak=row["streak"],
         code_salt=row["code_salt"],
+        password_hash=row["password_hash"],
     )
 
 

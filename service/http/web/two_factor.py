@@ -69,6 +69,8 @@ async def confirm(request: Asking) -> Response[Any]:
             world, origin_of(request), caller, id_of(fields), code_typed(fields.get("code", ""))
         )
     except EnrolmentReplaced as fault:
+        # Known again: a double click has confirmed it since.
+        known = await me_flow.overview(world, caller)
         if id_of(fields) in {one.id for one in known.authenticators}:
             return go(request, onward, {"code": "codes_already_shown"})
         return back(request, carrying(_ENABLE, target), fault)

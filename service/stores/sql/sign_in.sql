@@ -5,7 +5,7 @@ VALUES (:digest, :id, :person, :client, :step, :epoch, :amr, :auth_time, :known,
 -- name: pending_sign_in^
 SELECT t.id AS pre_auth_id, t.person_id, t.client_id, t.step, t.epoch, t.amr, t.auth_time, t.known, t.attempts,
        t.expires_at, t.consumed_at, p.epoch AS person_epoch, p.sub, p.email, p.name, p.roles,
-       p.email_verified_at, p.must_change_password, p.disabled_at, p.code_salt,
+       p.email_verified_at, p.must_change_password, p.disabled_at, p.code_salt, p.password_hash,
        CASE WHEN t.known THEN p.known_failures ELSE p.stranger_failures END AS failures,
        CASE WHEN t.known THEN p.known_streak ELSE p.stranger_streak END AS streak,
        EXISTS (SELECT 1 FROM authenticator a WHERE a.person_id = p.id AND a.confirmed_at IS NOT NULL) AS enrolled
