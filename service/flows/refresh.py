@@ -1,5 +1,6 @@
 """A refresh token exchanged for new tokens: rotation, the grace, and theft (contract §2)."""
 
+from collections.abc import Sequence
 from contextlib import suppress
 from datetime import datetime, timedelta
 
@@ -9,7 +10,7 @@ from service import crypto
 from service.domain import sessions as rules
 from service.domain.sessions import EndReason, RefreshToken, Verdict
 from service.domain.sign_in import Origin
-from service.errors import InvalidRefreshToken
+from service.errors import InvalidRefreshToken, InvalidScope
 from service.flows import audit, tokens
 from service.flows import sessions as session_flow
 from service.flows.tokens import Grant, Tokens
@@ -41,11 +42,17 @@ def grant_of(family: Record, scope: str) -> Grant:
 
 
 async def rotate(
-    world: World, origin: Origin, text: str, client: str, idle_seconds: int | None = None
+    world: World,
+    origin: Origin,
+    text: str,
+    client: str,
+    idle_seconds: int | None = None,
+    scope: Sequence[str] = (),
 ) -> tuple[Record, RefreshToken]:
     """Spend a refresh token (RFC 6749 §6, RFC 9700 §4.14): its family, and the successor.
 
-    Raises InvalidRefreshToken, with the reason when the token is genuine and its client is right.
+    Raises InvalidRefreshToken, with the reason when the token is genuine and its client is right; and
+    InvalidScope, before the token is spent, for a `scope` beyond the family's: a wrong wish must not cost it.
     """
     token = rules.parse_refresh(text)
     if token is None:
@@ -57,6 +64,8 @@ async def rotate(
         key = _prove(world, family, token, client)
         verdict = _judge(world, family, token, now)
         granted = verdict is Verdict.SAME_SUCCESSOR
+        if (granted or verdict is Verdict.ROTATE) and not set(scope) <= set(_scope(family)):
+            raise InvalidScope("wider than what was granted")
         if verdict is Verdict.ROTATE:
             granted = await session_store.rotate(
                 connection, token.family, token.generation, idle_at, origin, now
@@ -115,6 +124,10 @@ def _prove(world: World, family: Record | None, token: RefreshToken, client: str
     if family["client_id"] != client:
         raise InvalidRefreshToken("another client's token")
     return key.material
+
+
+def _scope(family: Record | None) -> Sequence[str]:
+    return family["scope"].split() if family else []
 
 
 def _judge(world: World, family: Record | None, token: RefreshToken, now: datetime) -> Verdict | EndReason:

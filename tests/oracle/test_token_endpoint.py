@@ -145,23 +145,6 @@ class Deviation:
     why: str
 
 
-#: Where they are right and ours is to be mended.
-TO_BE_MENDED = (
-    Deviation(
-        "invalid_request",
-        "invalid_grant",
-        lambda a, _: (a.by_code and a.code == "missing") or (a.by_refresh and a.refresh == "missing"),
-        "RFC 6749 §5.2: a request without its code or refresh token is invalid_request",
-    ),
-    Deviation(
-        "invalid_grant",
-        "invalid_scope",
-        lambda a, _: (
-            a.by_refresh and a.scope in ("superset", "unknown") and a.refresh in ("foreign", "revoked")
-        ),
-        "RFC 6749 §6: the refresh token is judged first; another's must tell nothing, not even its scope",
-    ),
-)
 #: The whole of it. `theirs` is "*" where the rule holds whatever they say. The first that fits counts;
 #: `when` is asked with the request, and whether it is the second time that it is sent.
 DEVIATIONS = (
@@ -202,6 +185,12 @@ DEVIATIONS = (
         "RFC 6749 §5.2: a required parameter that is missing (§3.2: an empty one is missing) is this error",
     ),
     Deviation(
+        "invalid_grant",
+        "invalid_request",
+        lambda a, _: a.by_code and a.code == "empty",
+        "RFC 6749 §3.2: a parameter without a value is one left out, and a code must not be (§5.2)",
+    ),
+    Deviation(
         "invalid_request",
         "invalid_grant",
         lambda a, second: (
@@ -221,7 +210,6 @@ DEVIATIONS = (
         lambda a, second: second and _own_refresh(a),
         "RFC 9700 §4.14.2 leaves to us how a replay is told from a lost answer: ten seconds of grace",
     ),
-    *TO_BE_MENDED,
 )
 
 

@@ -69,7 +69,9 @@ async def exchange(world: World, origin: Origin, client: Client, parameters: Map
 
 async def _by_code(world: World, origin: Origin, client: Client, parameters: Mapping[str, str]) -> Issued:
     """RFC 6749 §4.1.3. A code that comes twice ends what it bought: one of the two who hold it is a thief."""
-    digest, now = crypto.sha256(parameters.get("code", "")), world.clock.now()
+    if "code" not in parameters:
+        raise InvalidRequest("no code")
+    digest, now = crypto.sha256(parameters["code"]), world.clock.now()
     async with world.db.connection() as connection:
         code = await code_store.find(connection, digest)
     if code is None or code["client_id"] != client.id:
@@ -103,17 +105,12 @@ async def _by_code(world: World, origin: Origin, client: Client, parameters: Map
 
 async def _by_refresh(world: World, origin: Origin, client: Client, parameters: Mapping[str, str]) -> Issued:
     """RFC 6749 §6. The scope may be narrowed for these tokens, never widened."""
-    text = parameters.get("refresh_token", "")
-    wanted = parameters.get("scope", "").split()
-    token = session_rules.parse_refresh(text)
-    async with world.db.connection() as connection:
-        granted = await session_store.family(connection, token.family) if token else None
-    if granted is not None and not set(wanted) <= set(granted["scope"].split()):
-        # Before the token is spent: a wrong wish must not cost it.
-        raise InvalidScope("wider than what was granted")
+    text, wanted = parameters.get("refresh_token"), parameters.get("scope", "").split()
+    if text is None:
+        raise InvalidRequest("no refresh_token")
     try:
         family, successor = await refresh_flow.rotate(
-            world, origin, text, client.id, client.refresh_idle_seconds
+            world, origin, text, client.id, client.refresh_idle_seconds, wanted
         )
     except InvalidRefreshToken as fault:
         raise InvalidGrant(fault.private) from None
