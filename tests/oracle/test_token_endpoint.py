@@ -187,21 +187,21 @@ DEVIATIONS = (
     Deviation(
         "invalid_grant",
         "invalid_request",
-        lambda a, _: a.by_code and a.code == "empty",
+        lambda a, _: (a.by_code and a.code == "empty") or (a.by_refresh and a.refresh == "empty"),
         "RFC 6749 §3.2: a parameter without a value is one left out, and a code must not be (§5.2)",
     ),
     Deviation(
         "invalid_request",
         "invalid_grant",
         lambda a, second: (
-            a.by_code and _challenged(a) and a.verifier in ("missing", "short", "long", "unreserved")
+            _has_code(a) and _challenged(a) and a.verifier in ("missing", "short", "long", "unreserved")
         ),
         "RFC 7636 §4.6: a verifier that does not fit is invalid_grant, however it fails to fit",
     ),
     Deviation(
         "invalid_request",
         "invalid_grant",
-        lambda a, _: a.by_code and not _challenged(a) and a.verifier != "missing",
+        lambda a, _: _has_code(a) and not _challenged(a) and a.verifier != "missing",
         "RFC 9700 §2.1.1: refused, as a verifier that does not fit (§4.8.2)",
     ),
     Deviation(
@@ -211,6 +211,10 @@ DEVIATIONS = (
         "RFC 9700 §4.14.2 leaves to us how a replay is told from a lost answer: ten seconds of grace",
     ),
 )
+
+
+def _has_code(a: Asked) -> bool:
+    return a.by_code and a.code not in ("missing", "empty")
 
 
 def _own_refresh(a: Asked) -> bool:
