@@ -162,6 +162,9 @@ async def test_a_known_client_is_answered_at_its_own_origins_only(registered: Ho
         )
         assert (answer.status_code, answer.json()["error"]) == (400, "invalid_grant")
         assert readable_by(answer, origin) is mine
+        answer = await post(registered, "/oauth2/revoke", origin, client_id="portal", token="unknown")
+        assert answer.status_code == 200
+        assert readable_by(answer, origin) is mine
         assert "Origin" in answer.headers["vary"]
 
 
