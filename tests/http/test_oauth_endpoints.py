@@ -235,7 +235,7 @@ async def test_a_client_proves_itself_by_its_key_once_for_each_assertion(house: 
     assert issued.status_code == 200, issued.text
     again = await prove(house, text)
     assert (again.status_code, again.json()["error"]) == (401, "invalid_client")
-    for audience in (f"{ISSUER}/oauth2/token", [ISSUER, "https://another.example"]):
+    for audience in (f"{ISSUER}/oauth2/token", f"{ISSUER}/oauth2/par", [ISSUER, "https://another.example"]):
         assert (await prove(house, assertion(house, aud=audience), client_id="backend")).status_code == 200
     token = issued.json()["access_token"]
     told = await house.client.post(

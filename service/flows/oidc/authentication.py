@@ -10,6 +10,8 @@ from service.errors import InvalidClient
 from service.stores import clients as client_store
 from service.world import World
 
+_ENDPOINTS = ("token", "par", "introspect", "revoke")
+
 
 @dataclass(frozen=True, slots=True)
 class Credentials:
@@ -48,10 +50,12 @@ async def confidential(world: World, credentials: Credentials) -> Client:
 
 
 async def _assert(world: World, client: Client, text: str) -> None:
-    """Take an assertion, which is good once: a copy from a log or a proxy opens nothing."""
+    """Take an assertion, which is good once: a copy from a log or a proxy opens nothing. It may be for us by
+    our issuer or by the address of any endpoint for clients (RFC 9126 §2 asks for three of them)."""
     now, issuer = world.clock.now(), world.settings.issuer
+    audiences = [issuer, *(f"{issuer}/oauth2/{name}" for name in _ENDPOINTS)]
     try:
-        assertion = assertions.judge(text, client, [issuer, f"{issuer}/oauth2/token"], now)
+        assertion = assertions.judge(text, client, audiences, now)
     except BadAssertion as fault:
         raise InvalidClient(str(fault)) from None
     digest = crypto.sha256(assertion.jti)
