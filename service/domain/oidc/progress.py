@@ -58,7 +58,7 @@ class Asked:
     def answered_by(self, person: SignedIn) -> bool:
         """Whether the sign-in was made since the request began: whoever was sent to the form and came back
         has done what was asked."""
-        return person.auth_time >= self.begun_at.replace(microsecond=0)
+        return person.auth_time >= self.begun_at
 
 
 Verdict: TypeAlias = Owed | Refusal | None
