@@ -35,7 +35,7 @@ async def session(provider: Provider, method: str) -> AsyncOAuth2Client:
         revocation_endpoint_auth_method=method,
         verify=ssl.create_default_context(cafile=provider.trusted.root),
     )
-    made.register_client_auth_method(PrivateKeyJWT(f"{provider.issuer}/oauth2/token"))
+    made.register_client_auth_method(PrivateKeyJWT())
     return made  # type: ignore[no-any-return]
 
 
