@@ -37,6 +37,7 @@ CODES = {
     "unauthorized_client": 400,
     "unsupported_grant_type": 400,
     "unsupported_media_type": 415,
+    "unsupported_token_type": 400,
 }
 
 

@@ -34,13 +34,14 @@ Forgery: TypeAlias = Callable[["Forger"], str]
 
 
 def protected(world: World) -> list[tuple[str, str]]:
-    """Method and path of every route that the OpenAPI document protects."""
+    """Method and path of every route of ours that the OpenAPI document protects. Userinfo, which speaks
+    OAuth, is tried by itself."""
     paths = routes(world).openapi_schema.to_schema()["paths"]
     return [
         (method.upper(), path.replace("{authenticator_id}", ZERO).replace("{session_id}", ZERO))
         for path, operations in paths.items()
         for method, operation in operations.items()
-        if isinstance(operation, dict) and operation.get("security")
+        if path.startswith("/v1/") and isinstance(operation, dict) and operation.get("security")
     ]
 
 
