@@ -237,5 +237,5 @@ class Keyring:
             raise BadToken("the kid is unknown")
         try:
             return jwt.decode(token, key.verifier, algorithms=[key.alg]).claims
-        except (JoseError, ValueError) as fault:
+        except (JoseError, ValueError, RecursionError) as fault:
             raise BadToken(f"the signature does not hold: {type(fault).__name__}") from None

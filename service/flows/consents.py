@@ -35,13 +35,13 @@ async def given(world: World, caller: Caller) -> Sequence[Consent]:
 
 
 async def take_back(world: World, origin: Origin, caller: Caller, client: str) -> None:
-    """Forget what a client was allowed, and end all it holds of the person. Raises NotFound where that is
-    nothing, and as `sessions.acting` does."""
+    """Forget what a client was allowed, and end all it holds of the person or is about to get. Raises
+    NotFound where nothing was allowed, and as `sessions.acting` does."""
 
     async def act(tx: Connection) -> DoorwardError | None:
-        if not is_id(client) or not await code_store.revoke(tx, caller.person, client):
-            return NotFound("nothing was allowed to this client")
         now = world.clock.now()
+        if not is_id(client) or not await code_store.revoke(tx, caller.person, client, now):
+            return NotFound("nothing was allowed to this client")
         ended = await session_store.end_grants(tx, caller.person, client, EndReason.REVOKED, now)
         await audit.record(
             world,

@@ -75,9 +75,13 @@ async def decide(tx: Connection, digest: bytes, browser: bytes, session: UUID, d
     await _sql.decide(tx, digest=digest, browser=browser, session=session, decision=decision)
 
 
-async def answer(tx: Connection, digest: bytes, browser: bytes, now: datetime) -> bool:
-    """Claim the one answer of a request; False when another tab was faster, or it has expired."""
-    return await _sql.answer_request(tx, digest=digest, browser=browser, now=now) is not None
+async def answer(
+    tx: Connection, digest: bytes, browser: bytes, allowed_by: UUID | None, now: datetime
+) -> bool:
+    """Claim the one answer of a request that was `allowed_by` a session; False when another tab was faster,
+    it has expired, or what was said is taken back."""
+    row = await _sql.answer_request(tx, digest=digest, browser=browser, allowed_by=allowed_by, now=now)
+    return row is not None
 
 
 async def add(
@@ -133,8 +137,11 @@ async def consent(tx: Connection, person: UUID, client: str, scopes: Sequence[st
     await _sql.grant_consent(tx, person=person, client=client, scopes=list(scopes), now=now)
 
 
-async def revoke(tx: Connection, person: UUID, client: str) -> bool:
-    """Forget what a person allowed a client; False when that was nothing."""
+async def revoke(tx: Connection, person: UUID, client: str, now: datetime) -> bool:
+    """Forget what a person allowed a client, in requests under way as well, and void its codes that were not
+    redeemed yet; False when nothing was allowed."""
+    await _sql.void_codes(tx, person=person, client=client, now=now)
+    await _sql.forget_allowed(tx, person=person, client=client)
     return await _sql.revoke_consent(tx, person=person, client=client) is not None
 
 

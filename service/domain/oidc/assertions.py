@@ -61,7 +61,7 @@ def judge(text: str, client: Client, audiences: Sequence[str], now: datetime) ->
             # `EdDSA` is deprecated (RFC 9864), but on the one curve that a record may hold it is Ed25519.
             warnings.simplefilter("ignore", SecurityWarning)
             claims = jwt.decode(text, imported, algorithms=[str(header["alg"])]).claims
-    except (JoseError, ValueError) as fault:
+    except (JoseError, ValueError, RecursionError) as fault:
         raise BadAssertion(f"the signature does not hold: {type(fault).__name__}") from None
     return _judged(claims, client, audiences, now)
 

@@ -108,16 +108,35 @@ async def go_on(world: World, origin: Origin, browser: str, handle: str, caller:
             held = await account_store.hold(tx, caller.person)
             if not held.stands(caller.epoch) or await session_store.living(tx, caller.session) is None:
                 raise InvalidRequest("the session ended meanwhile")
-        if not await code_store.answer(tx, crypto.sha256(handle), crypto.sha256(browser), world.clock.now()):
+        if not await code_store.answer(
+            tx, crypto.sha256(handle), crypto.sha256(browser), found.allowed_by, world.clock.now()
+        ):
             return Answered()
         if isinstance(verdict, Refusal) or isinstance(judged, Refusal) or caller is None:
             refusal = verdict if isinstance(verdict, Refusal) else _NOBODY
             return _refused(world, redirect_uri, found.parameters, refusal)
         if not client.first_party:
-            await code_store.consent(tx, caller.person, client.id, judged.scope, world.clock.now())
+            await _keep_consent(world, tx, judged, client, caller, said=found.allowed_by == caller.session)
         return await _code(world, tx, origin, judged, client, caller)
 
     return await world.db.transact(act)
+
+
+async def _keep_consent(
+    world: World,
+    tx: Connection,
+    asked: AuthorizationRequest,
+    client: Client,
+    caller: Caller,
+    *,
+    said: bool,
+) -> None:
+    """Remember what the person allowed: just now, or before. What was taken back since it was read counts no
+    more; their row is held."""
+    known = await code_store.consented(tx, caller.person, client.id)
+    if not said and not set(asked.scope) <= set(known):
+        raise InvalidRequest("the consent was taken back meanwhile")
+    await code_store.consent(tx, caller.person, client.id, asked.scope, world.clock.now())
 
 
 async def decide(world: World, browser: str, handle: str, caller: Caller, decision: Decision) -> None:
