@@ -124,6 +124,11 @@ async def test_a_resource_server_hears_of_tokens_that_are_for_it(house: House) -
         "/oauth2/introspect", data={"token": machine.json()["access_token"]}, auth=("reports-api", own or "")
     )
     assert (told.json()["active"], told.json()["client_id"]) == (True, "backend")
+    await client_flow.disable(house.world, "backend")
+    told = await house.client.post(
+        "/oauth2/introspect", data={"token": machine.json()["access_token"]}, auth=("reports-api", own or "")
+    )
+    assert told.json() == {"active": False}, "its client was disabled meanwhile"
 
 
 @pytest.mark.parametrize("kind", ["access_token", "refresh_token"])

@@ -32,16 +32,18 @@ async def introspect(world: World, client: Client, token: str) -> Mapping[str, A
     audiences = audience if isinstance(audience, list) else [audience]
     if client.id != claims.get("client_id") and client.id not in audiences:
         return INACTIVE
-    scope = await _living_scope(world, token, claims)
+    scope = await _living_scope(world, client, token, claims)
     if scope is None:
         return INACTIVE
     told = {name: claims[name] for name in _TOLD if name in claims}
     return {"active": True, "token_type": "Bearer", "scope": scope, **told}
 
 
-async def _living_scope(world: World, token: str, claims: Mapping[str, Any]) -> str | None:
+async def _living_scope(world: World, client: Client, token: str, claims: Mapping[str, Any]) -> str | None:
     """What the token may do now; None where its end, its session's, its person's or its client's has come."""
-    if not await _serves(world, str(claims.get("client_id"))):
+    issued_to = str(claims.get("client_id"))
+    # The client that asks has just proved itself, which a disabled one cannot.
+    if issued_to != client.id and not await _serves(world, issued_to):
         return None
     if "sid" in claims:
         try:
