@@ -1,0 +1,506 @@
+"""The authorization endpoint and its codes (security design §6, E), over HTTP as an attacker has it."""
+
+import asyncio
+import itertools
+from collections import Counter
+from dataclasses import replace
+from typing import Any
+from urllib.parse import parse_qs, urlencode, urlsplit
+
+import httpx
+import pytest
+
+from service.flows import clients as client_flow
+from tests.attacks.doors import ISSUER, WEB, Doors, doors
+from tests.builders import House
+from tests.flows.invariants import RACERS, ROUNDS, check
+from tests.pages.test_portal import CALLBACK, CHALLENGE, PORTAL, VERIFIER, answer, asked
+from tests.pages.visitor import Visitor
+
+APP = replace(
+    PORTAL,
+    id="app",
+    redirect_uris=(CALLBACK, "http://127.0.0.1:8411/callback", "http://localhost:8411/callback"),
+)
+EVIL = "https://evil.example/callback"
+#: Everything that is wrong with a request beside its client and address: each makes an error of its own.
+FAULTS: tuple[dict[str, str], ...] = (
+    {},
+    {"response_type": "token"},
+    {"response_type": "id_token"},
+    {"response_type": "code id_token"},
+    {"response_type": "nonsense"},
+    {"response_type": ""},
+    {"response_mode": "fragment"},
+    {"response_mode": "web_message"},
+    {"scope": ""},
+    {"scope": "email"},
+    {"scope": "no-such-scope"},
+    {"code_challenge": ""},
+    {"code_challenge": "short"},
+    {"code_challenge_method": "plain"},
+    {"prompt": "none"},
+    {"prompt": "none login"},
+    {"prompt": "nonsense"},
+    {"max_age": "x"},
+    {"claims": "{"},
+    {"request": "e30.e30."},
+    {"request_uri": "https://evil.example/request"},
+    {"id_token_hint": "e30.e30."},
+    {"display": "popup", "prompt": "create"},
+)
+NEAR = "https://portal.example/callback"
+#: Addresses that are none of the client's, however near they are.
+VARIANTS = (
+    EVIL,
+    "https://portal.example.evil.example/callback",
+    "https://evilportal.example/callback",
+    "https://portal.example@evil.example/callback",
+    "https://user@portal.example/callback",
+    "https://user:test-value@portal.example/callback",
+    "https://portal.example:443@evil.example/callback",
+    f"{NEAR}/../evil",
+    "https://portal.example/x/../callback",
+    "https://portal.example/./callback",
+    "https://portal.example/x/%2e%2e/callback",
+    "https://portal.example%2fcallback",
+    "https://portal.example/%2fcallback",
+    "https://portal.example/x%252f..%252fcallback",
+    f"{NEAR};/evil",
+    f"{NEAR}/",
+    "https://portal.example//callback",
+    f"{NEAR}#",
+    f"{NEAR}#fragment",
+    f"{NEAR}?",
+    f"{NEAR}?added=1",
+    f"{NEAR}&added=1",
+    "https://portal.example/Callback",
+    "https://PORTAL.example/callback",
+    "HTTPS://portal.example/callback",
+    "https://portal.example:443/callback",
+    "https://portal.example:8443/callback",
+    "http://portal.example/callback",
+    "ftp://portal.example/callback",
+    "javascript:alert(1)//https://portal.example/callback",
+    "data:text/html,https://portal.example/callback",
+    "https:\\\\portal.example\\callback",
+    "https://portal.example\\@evil.example/callback",
+    "https://portal.example/call\tback",
+    f"{NEAR}\n",
+    f"{NEAR}\r\nSet-Cookie: a=b",
+    f" {NEAR}",
+    f"{NEAR} ",
+    f"{NEAR}\0",
+    "https://portal.example./callback",
+    "https://port\u0430l.example/callback",
+    "https://xn--portl-4ve.example/callback",
+    "https://portal\uff0eexample/callback",
+    "//portal.example/callback",
+    "/callback",
+    "callback",
+    "http://127.0.0.1:9000/evil",
+    "http://127.0.0.1:9000/callback?x=1",
+    "http://127.0.0.1:9000@evil.example/callback",
+    "http://127.0.0.1.evil.example:8411/callback",
+    "http://127.0.0.1:0/callback",
+    "http://127.0.0.1:65536/callback",
+    "http://127.0.0.2:8411/callback",
+    "http://127.1:8411/callback",
+    "http://2130706433:8411/callback",
+    "http://[::1]:8411/callback",
+    "https://127.0.0.1:8411/callback",
+    "http://localhost:9000/callback",
+)
+
+
+def authorize(**changes: str | list[str]) -> str:
+    """A right request of the app but for some changes; an empty one leaves a parameter out."""
+    good: dict[str, str | list[str]] = {
+        "client_id": "app",
+        "redirect_uri": CALLBACK,
+        "response_type": "code",
+        "scope": "openid email",
+        "state": "the-state",
+        "code_challenge": CHALLENGE,
+        "code_challenge_method": "S256",
+    }
+    return urlencode({k: v for k, v in (good | changes).items() if v not in ("", [])}, doseq=True)
+
+
+def page_alone(answer: httpx.Response, name: object) -> None:
+    """A 400 page that leads nowhere, and repeats nothing of what was sent."""
+    assert answer.status_code == 400, (name, answer.status_code, answer.headers.get("location"))
+    assert "location" not in answer.headers, name
+    assert "refresh" not in answer.headers, name
+    assert 'http-equiv="refresh"' not in answer.text, name
+    assert "evil.example" not in answer.text, name
+
+
+@pytest.mark.case("K-41")
+async def test_no_error_leads_to_an_address_that_is_not_proved(house: House) -> None:
+    await client_flow.create(house.world, APP)
+    visitor = Visitor(await house.a_person())
+    await visitor.sign_in()
+    unproved: tuple[dict[str, Any], ...] = (
+        {"redirect_uri": EVIL},
+        {"client_id": "unknown", "redirect_uri": EVIL},
+        {"client_id": "unknown"},
+        {"client_id": ""},
+        {"redirect_uri": ""},
+        {"redirect_uri": [CALLBACK, EVIL]},
+        {"redirect_uri": [EVIL, CALLBACK]},
+        {"redirect_uri": [CALLBACK, CALLBACK]},
+        {"client_id": ["app", "unknown"]},
+        {"client_id": ["app", "app"]},
+    )
+    for wrong, fault in itertools.product(unproved, FAULTS):
+        query = authorize(**(fault | wrong))
+        page_alone(await visitor.client.get("/oauth2/authorize?" + query), (wrong, fault))
+    for wrong in unproved:
+        form = {"content-type": "application/x-www-form-urlencoded"}
+        sent = await visitor.client.post("/oauth2/authorize", content=authorize(**wrong), headers=form)
+        assert sent.headers["location"].startswith("/oauth2/authorize?")
+        page_alone(await visitor.client.get(sent.headers["location"]), wrong)
+    await client_flow.disable(house.world, "app")
+    for fault in FAULTS:
+        page_alone(await visitor.client.get("/oauth2/authorize?" + authorize(**fault)), fault)
+    assert await house.value("SELECT count(*) FROM authorization_code") == 0
+
+
+@pytest.mark.case("K-42")
+@pytest.mark.parametrize("mode", ["query", "form_post"])
+async def test_no_address_but_the_clients_own_is_ever_led_to(house: House, mode: str) -> None:
+    await client_flow.create(house.world, APP)
+    secret = await client_flow.create(house.world, replace(WEB, redirect_uris=(CALLBACK,)))
+    visitor = Visitor(await house.a_person())
+    await visitor.sign_in()
+    assert len(VARIANTS) >= 40
+    for uri in VARIANTS:
+        query = authorize(redirect_uri=uri, response_mode=mode)
+        page_alone(await visitor.client.get("/oauth2/authorize?" + query), uri)
+        fields = dict(httpx.QueryParams(authorize(redirect_uri=uri, client_id="web", response_mode=mode)))
+        pushed = await house.client.post("/oauth2/par", data=fields, auth=("web", secret or ""))
+        assert (pushed.status_code, pushed.json()["error"]) == (400, "invalid_request"), uri
+    for port in ("", ":1", ":9000", ":65535"):
+        own = f"http://127.0.0.1{port}/callback"
+        query = authorize(redirect_uri=own, prompt="none")
+        sent = await visitor.client.get("/oauth2/authorize?" + query)
+        assert (sent.status_code, sent.headers["location"].partition("?")[0]) == (303, own)
+        assert "code=dwc_" in sent.headers["location"]
+    assert await house.value("SELECT count(*) FROM authorization_code") == 4
+
+
+#: Challenges that are refused with whatever method, and verifiers beside a right challenge.
+_CHALLENGES: tuple[dict[str, Any], ...] = (
+    {"code_challenge": "", "code_challenge_method": "S256"},
+    {"code_challenge_method": ""},
+    {"code_challenge_method": "plain"},
+    {"code_challenge_method": "s256"},
+    {"code_challenge_method": "S512"},
+    {"code_challenge": VERIFIER, "code_challenge_method": "plain"},
+    {"code_challenge": CHALLENGE[:-1]},
+    {"code_challenge": CHALLENGE + "A"},
+    {"code_challenge": CHALLENGE + "="},
+    {"code_challenge": CHALLENGE[:-1] + "+"},
+    {"code_challenge": "A" * 129},
+    {"code_challenge": [CHALLENGE, CHALLENGE]},
+    {"code_challenge": [CHALLENGE, "A" * 43]},
+    {"code_challenge_method": ["S256", "plain"]},
+)
+
+
+@pytest.mark.case("K-43")
+@pytest.mark.parametrize("method", ["none", "client_secret_basic"])
+async def test_half_a_proof_key_is_no_proof_key(house: House, method: Any) -> None:
+    lax = replace(WEB, id="app", token_endpoint_auth_method=method, require_pkce=method == "none")
+    secret = await client_flow.create(
+        house.world, replace(lax, grant_types=("authorization_code", "refresh_token"), scopes=PORTAL.scopes)
+    )
+    visitor = Visitor(await house.a_person())
+    await visitor.sign_in()
+    none_at_all: dict[str, Any] = {"code_challenge": "", "code_challenge_method": ""}
+    for changes in (*_CHALLENGES, *([none_at_all] if method == "none" else [])):
+        sent = await visitor.client.get("/oauth2/authorize?" + authorize(prompt="none", **changes))
+        told = parse_qs(urlsplit(sent.headers["location"]).query)
+        assert (sent.status_code, told["error"]) == (303, ["invalid_request"]), changes
+        assert (told["state"], told["iss"]) == (["the-state"], [ISSUER])
+    assert await house.value("SELECT count(*) FROM authorization_code") == 0
+
+    async def code(**changes: str) -> str:
+        sent = await visitor.client.get("/oauth2/authorize?" + authorize(prompt="none", **changes))
+        return parse_qs(urlsplit(sent.headers["location"]).query)["code"][0]
+
+    async def exchange(code: str, **verifier: str) -> tuple[int, str]:
+        fields = {"grant_type": "authorization_code", "code": code, "redirect_uri": CALLBACK} | verifier
+        if method == "none":
+            sent = await house.client.post("/oauth2/token", data=fields | {"client_id": "app"})
+        else:
+            sent = await house.client.post("/oauth2/token", data=fields, auth=("app", secret or ""))
+        return sent.status_code, sent.json().get("error", "issued")
+
+    challenged = await code()
+    wrong = (
+        "",
+        VERIFIER[:-1],
+        VERIFIER + "A",
+        VERIFIER[:-1] + "A",
+        CHALLENGE,
+        "A" * 129,
+        VERIFIER + "+",
+        " " + VERIFIER,
+    )
+    for verifier in wrong:
+        assert await exchange(challenged, code_verifier=verifier) == (400, "invalid_grant"), verifier
+    assert await exchange(challenged) == (400, "invalid_grant")
+    assert await exchange(challenged, code_verifier=VERIFIER) == (200, "issued"), "and it is still whole"
+    if method != "none":
+        bare = await code(**none_at_all)
+        assert await exchange(bare, code_verifier=VERIFIER) == (400, "invalid_grant"), "the downgrade"
+        assert await exchange(bare) == (200, "issued")
+    await check(house)
+
+
+@pytest.mark.case("K-44")
+async def test_a_code_that_comes_again_takes_all_that_it_bought_with_it(house: House) -> None:
+    made = await doors(house)
+    living = dict(made.tokens)
+    for again in ({}, {"code_verifier": "A" * 43}, {"redirect_uri": EVIL}, {"code_verifier": ""}):
+        code = await made.code()
+        tokens = (await made.exchange(code)).json()
+        renewed = (
+            await made.post(
+                "/oauth2/token", grant_type="refresh_token", refresh_token=tokens["refresh_token"]
+            )
+        ).json()
+        refused = await made.exchange(code, **again)
+        assert (refused.status_code, refused.json()["error"]) == (400, "invalid_grant")
+        for one in (tokens, renewed):
+            assert not await made.me(one["access_token"])
+            assert not await made.userinfo(one["access_token"])
+            assert not await made.introspect(one["access_token"])
+            assert not await made.introspect(one["refresh_token"])
+            assert not await made.refresh(one["refresh_token"])
+    made.tokens = living
+    assert await made.me(living["access_token"]), "another grant of the same client goes on"
+    assert await made.refresh(living["refresh_token"])
+    reasons = await house.rows("SELECT end_reason FROM refresh_family WHERE ended_at IS NOT NULL")
+    assert [row["end_reason"] for row in reasons] == ["code_reuse"] * 4
+    assert len(await house.events("client:code_exchange:refused")) == 4
+    await check(house)
+
+
+@pytest.mark.case("K-45")
+@ROUNDS
+@pytest.mark.parametrize("redis", ["up", "forgetting"])
+async def test_a_code_is_exchanged_once_however_many_try_at_once(
+    house: House, rounds: int, redis: str
+) -> None:
+    made = await doors(house)
+    await client_flow.create(house.world, APP)
+    answers: list[httpx.Response] = []
+    for turn in range(rounds):
+        if redis == "forgetting":
+            await house.world.memory.run(("FLUSHALL",))
+        code = await made.code(state=f"s{turn}")
+        thief = {
+            "grant_type": "authorization_code",
+            "code": code,
+            "redirect_uri": CALLBACK,
+            "code_verifier": VERIFIER,
+            "client_id": "app",
+        }
+        raced = await asyncio.gather(
+            *(made.exchange(code) for _ in range(RACERS)),
+            *(made.exchange(code, code_verifier="A" * 43) for _ in range(4)),
+            *(made.send("/oauth2/token", **thief) for _ in range(4)),
+        )
+        told = Counter(one.json().get("error", "issued") for one in raced)
+        assert told["issued"] <= 1, told
+        assert set(told) <= {"issued", "invalid_grant"}, told
+        for one in raced:
+            if one.status_code == 200:
+                assert not await made.me(one.json()["access_token"]), "whoever came second ended it"
+        answers += raced
+    await check(house, answers)
+
+
+@pytest.mark.case("K-45")
+async def test_a_code_is_bound_to_its_client_address_key_minute_and_session(house: House) -> None:
+    made = await doors(house)
+    other = await client_flow.create(house.world, replace(WEB, id="other"))
+    await client_flow.create(house.world, APP)
+    code = await made.code()
+    right = {
+        "grant_type": "authorization_code",
+        "code": code,
+        "redirect_uri": CALLBACK,
+        "code_verifier": VERIFIER,
+    }
+    by_another = await house.client.post("/oauth2/token", data=right, auth=("other", other or ""))
+    by_the_app = await made.send("/oauth2/token", client_id="app", **right)
+    by_nobody = await made.send("/oauth2/token", client_id="web", **right)
+    swapped = await made.exchange(code, redirect_uri="http://127.0.0.1:8411/callback")
+    unproved = await made.exchange(code, code_verifier=VERIFIER[::-1])
+    told = [one.json()["error"] for one in (by_another, by_the_app, by_nobody, swapped, unproved)]
+    assert told == ["invalid_grant", "invalid_grant", "invalid_client", "invalid_grant", "invalid_grant"]
+    assert (await made.exchange(code)).status_code == 200, "nobody's failure costs the client its code"
+    late = await made.code()
+    house.clock.advance(61)
+    assert (await made.exchange(late)).json()["error"] == "invalid_grant"
+    in_time = await made.code()
+    house.clock.advance(59)
+    assert (await made.exchange(in_time)).status_code == 200
+    left = await made.code()
+    await made.visitor.fill(await made.visitor.get("/account"), "/sign-out")
+    assert (await made.exchange(left)).json()["error"] == "invalid_grant"
+    await check(house)
+
+
+@pytest.mark.case("K-47")
+async def test_every_answer_says_who_answers_and_brings_the_state_back(house: House) -> None:
+    await client_flow.create(house.world, APP)
+    visitor = Visitor(await house.a_person())
+    state = "a&b=c#d%20é+/'\"<script>" + "s" * 480
+    for signed_in in (False, True):
+        if signed_in:
+            await visitor.sign_in()
+        for mode, fault in itertools.product(("", "query", "form_post"), FAULTS):
+            changes = {"prompt": "none", "response_mode": mode, "state": state} | fault
+            sent = await visitor.client.get("/oauth2/authorize?" + authorize(**changes))
+            if changes["response_mode"] == "form_post":
+                (form,) = (await visitor.get("/oauth2/authorize?" + authorize(**changes))).forms
+                told = form.fields
+                assert form.action == CALLBACK
+            else:
+                url = urlsplit(sent.headers["location"])
+                assert (sent.status_code, f"https://{url.netloc}{url.path}") == (303, CALLBACK)
+                assert url.fragment == ""
+                told = {name: one[0] for name, one in parse_qs(url.query).items()}
+            assert (told["state"], told["iss"]) == (state, ISSUER), changes
+            assert ("code" in told) != ("error" in told), changes
+            if "error" in told:
+                assert "script" not in told["error_description"]
+    wider = await visitor.client.get(
+        "/oauth2/authorize?" + authorize(prompt="none", scope="openid account admin")
+    )
+    code = parse_qs(urlsplit(wider.headers["location"]).query)["code"][0]
+    fields = {"grant_type": "authorization_code", "code": code, "redirect_uri": CALLBACK}
+    issued = await house.client.post(
+        "/oauth2/token", data=fields | {"client_id": "app", "code_verifier": VERIFIER}
+    )
+    assert issued.json()["scope"] == "openid", "what is beyond the client's record is left out, and said"
+    twice = await visitor.client.get("/oauth2/authorize?" + authorize(state=["a", "b"]))
+    assert "state" not in parse_qs(urlsplit(twice.headers["location"]).query), "which of two, nobody can say"
+
+
+@pytest.mark.case("K-48")
+async def test_no_other_grant_or_response_type_is_served_to_anybody(house: House) -> None:
+    made = await doors(house)
+    await client_flow.create(house.world, APP)
+    types = (
+        "token",
+        "id_token",
+        "code token",
+        "code id_token",
+        "code id_token token",
+        "none",
+        "Code",
+        "code code",
+    )
+    for kind, client in itertools.product(types, ("app", "web")):
+        sent = await made.visitor.client.get(
+            "/oauth2/authorize?" + authorize(response_type=kind, client_id=client, prompt="none")
+        )
+        told = parse_qs(urlsplit(sent.headers["location"]).query)
+        assert told["error"] == ["unsupported_response_type"], kind
+        assert "#" not in sent.headers["location"]
+        pushed = await made.post(
+            "/oauth2/par", **dict(httpx.QueryParams(authorize(response_type=kind, client_id="web")))
+        )
+        assert pushed.json()["error"] == "unsupported_response_type"
+    ada = made.visitor.person
+    credentials = {"username": ada.email, "password": ada.password, "scope": "openid"}
+    for grant in (
+        "password",
+        "implicit",
+        "urn:ietf:params:oauth:grant-type:device_code",
+        "urn:ietf:params:oauth:grant-type:jwt-bearer",
+        "urn:ietf:params:oauth:grant-type:token-exchange",
+        "Authorization_Code",
+        "authorization_code ",
+    ):
+        for sent in (
+            await made.post("/oauth2/token", grant_type=grant, **credentials),
+            await made.send("/oauth2/token", grant_type=grant, client_id="app", **credentials),
+        ):
+            assert (sent.status_code, sent.json()["error"]) == (400, "unsupported_grant_type"), grant
+    for grant in ("client_credentials", "refresh_token"):
+        sent = await made.send("/oauth2/token", grant_type=grant, client_id="app", refresh_token="dwr_x")
+        assert (sent.status_code, sent.json()["error"]) == (400, "unauthorized_client"), grant
+    assert await house.value("SELECT count(*) FROM refresh_family") == 1
+
+
+@pytest.mark.case("K-119")
+async def test_a_pushed_request_is_opened_by_one_of_many(house: House) -> None:
+    made = await doors(house)
+    await client_flow.create(house.world, replace(WEB, id="other"))
+    for turn in range(3):
+        handle = await _pushed(made, state=f"s{turn}")
+        silent = {"prompt": "none"} if turn == 2 else {}
+        query = "/oauth2/authorize?" + urlencode({"client_id": "web", "request_uri": handle} | silent)
+        stolen = "/oauth2/authorize?" + urlencode({"client_id": "other", "request_uri": handle})
+        raced = await asyncio.gather(
+            *(made.visitor.client.get(one) for one in [query] * RACERS + [stolen] * 4)
+        )
+        assert Counter(one.status_code for one in raced) == {303: 1, 400: RACERS + 3}
+        for one in raced:
+            if one.status_code == 400:
+                page_alone(one, "the others")
+    begun = await house.value("SELECT count(*) FROM authorization_request")
+    assert begun == 1 + 3, "the one that signed the person in, and one for each that was pushed"
+
+
+@pytest.mark.case("K-119")
+async def test_a_pushed_request_is_of_its_client_its_time_and_whole(house: House) -> None:
+    made = await doors(house)
+    await client_flow.create(house.world, replace(WEB, id="other"))
+    await client_flow.create(house.world, APP)
+
+    async def opened(**parameters: Any) -> httpx.Response:
+        return await made.visitor.client.get("/oauth2/authorize?" + urlencode(parameters, doseq=True))
+
+    handle = await _pushed(made)
+    for silent in ({}, {"prompt": "none"}):
+        for wrong in (
+            {"client_id": "other"},
+            {"client_id": "app", "redirect_uri": CALLBACK, "response_type": "code"},
+            {"client_id": ""},
+            {"client_id": ["web", "other"]},
+            {"client_id": "web", "request_uri": [handle, handle]},
+            {"client_id": "web", "request_uri": handle[:-1]},
+            {"client_id": "web", "request_uri": handle + "A"},
+            {"client_id": "web", "request_uri": handle.upper()},
+            {"client_id": "web\0"},
+        ):
+            page_alone(await opened(**({"request_uri": handle} | wrong | silent)), wrong)
+    beside = await opened(
+        client_id="web", request_uri=handle, redirect_uri=EVIL, scope="openid admin", state="x"
+    )
+    page = await made.visitor.get(beside.headers["location"])
+    assert answer(page)["state"] == "s" * 128, "what stands beside the handle counts for nothing"
+    for silent in ({}, {"prompt": "none"}):
+        page_alone(await opened(client_id="web", request_uri=handle, **silent), "used")
+        late = await _pushed(made, prompt="none")
+        house.clock.advance(91)
+        page_alone(await opened(client_id="web", request_uri=late, **silent), "expired")
+    disabled = await _pushed(made)
+    await client_flow.disable(house.world, "web")
+    page_alone(await opened(client_id="web", request_uri=disabled), "a disabled client's")
+
+
+async def _pushed(made: Doors, **changes: str) -> str:
+    fields = dict(httpx.QueryParams(asked(client_id="web", **changes).partition("?")[2]))
+    sent = await made.post("/oauth2/par", **fields)
+    assert sent.status_code == 201, sent.text
+    assert sent.headers["cache-control"] == "no-store"
+    return str(sent.json()["request_uri"])
