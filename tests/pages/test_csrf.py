@@ -1,5 +1,6 @@
 """Nothing is done for a form that another site may have sent, and no page can be framed (K-64, K-86)."""
 
+from functools import reduce
 from typing import Any
 
 import pytest
@@ -27,12 +28,16 @@ ELSEWHERE = [
 
 def posted(world: World) -> list[str]:
     """Every page that takes a form."""
+    examples = {"{session_id}": ZERO, "{authenticator_id}": ZERO, "{client_id}": "portal"}
     found = [
-        route.path_format.replace("{session_id}", ZERO).replace("{authenticator_id}", ZERO)
+        reduce(lambda path, pair: path.replace(*pair), examples.items(), route.path_format)
         for route in routes(world).routes
         if "POST" in getattr(route, "methods", ()) and not route.path_format.startswith(("/v1", "/oauth2"))
     ]
-    assert len(found) >= 16
+    # The one form of ours beside the endpoints that clients post to.
+    found.append("/oauth2/logout/confirm")
+    assert len(found) >= 18
+    assert {"/continue", "/oauth2/logout/confirm", "/account/portals/portal/revoke"} <= set(found)
     return found
 
 
@@ -53,6 +58,7 @@ async def everything(house: House) -> tuple[Visitor, dict[str, str]]:
         "password": ada.password,
         "code": ada.code(1),
         "name": "Phone 2",
+        "decision": "allow",
         "id": ZERO,
         "set": str(living["id"]),
         "current_password": ada.password,
