@@ -256,19 +256,22 @@ async def test_nothing_is_given_in_silence_that_was_not_allowed(house: House) ->
     assert "code" in await silent(made, scope="openid"), "a no to one request takes back nothing"
 
 
+async def taken_back(made: Doors) -> None:
+    own = await made.visitor.person.sign_in()
+    sent = await made.house.client.delete(
+        "/v1/me/consents/web", headers={"authorization": f"Bearer {own['access_token']}"}
+    )
+    assert sent.status_code == 204, sent.text
+
+
 @pytest.mark.case("K-62")
 async def test_taking_consent_back_ends_what_it_gave(house: House) -> None:
     made = await third_party(house)
-    ada = made.visitor.person
     await made.visitor.sign_in()
     page = await made.visitor.get(asked(client_id="web", scope="openid email offline_access"))
     page = await made.visitor.post(next(f for f in page.forms if f.fields.get("decision") == "allow"))
     tokens = (await made.exchange(answer(page)["code"])).json()
-    own = await ada.sign_in()
-    sent = await house.client.delete(
-        "/v1/me/consents/web", headers={"authorization": f"Bearer {own['access_token']}"}
-    )
-    assert sent.status_code == 204, sent.text
+    await taken_back(made)
     assert (await silent(made, scope="openid"))["error"] == "consent_required"
     assert not await made.refresh(tokens["refresh_token"])
     assert not await made.introspect(tokens["access_token"])
@@ -316,3 +319,43 @@ async def test_an_age_that_just_passed_is_too_old_and_one_that_has_not_is_not(ho
     }
     issued = claims((await made.post("/oauth2/token", **fields)).json()["id_token"])
     assert issued["auth_time"] == int(house.clock.now().timestamp()) - 60
+
+
+@pytest.mark.case("K-62")
+async def test_a_code_from_before_consent_was_taken_back_buys_nothing(house: House) -> None:
+    made = await third_party(house)
+    await made.visitor.sign_in()
+    page = await made.visitor.get(asked(client_id="web", scope="openid email offline_access"))
+    page = await made.visitor.post(next(f for f in page.forms if f.fields.get("decision") == "allow"))
+    await taken_back(made)
+    late = await made.exchange(answer(page)["code"])
+    assert (late.status_code, late.json().get("error")) == (400, "invalid_grant")
+
+
+@pytest.mark.case("K-62")
+async def test_a_request_allowed_before_consent_was_taken_back_asks_again(house: House) -> None:
+    made = await third_party(house)
+    await made.visitor.sign_in()
+    first = await made.visitor.get(asked(client_id="web", scope="openid"))
+    second = await made.visitor.get(asked(client_id="web", scope="openid"))
+    held, done = (
+        next(f for f in one.forms if f.fields.get("decision") == "allow") for one in (first, second)
+    )
+    underway = await made.visitor.post(held, follow=False)
+    await made.visitor.post(done)
+    await taken_back(made)
+    page = await made.visitor.get(underway.answer.headers["location"])
+    assert [form for form in page.forms if "decision" in form.fields], "what was allowed was taken back"
+
+
+@pytest.mark.case("K-61")
+async def test_a_wish_for_scope_tells_nothing_of_another_clients_token(house: House) -> None:
+    made = await doors(house)
+    token = made.tokens["refresh_token"]
+    made_up = token[:-8] + ("A" * 8 if not token.endswith("A" * 8) else "B" * 8)
+
+    async def asked_for(text: str, scope: str) -> httpx.Response:
+        return await made.post("/oauth2/token", grant_type="refresh_token", refresh_token=text, scope=scope)
+
+    for scope in ("openid", "openid profile"):
+        assert (await asked_for(made_up, scope)).json()["error"] == "invalid_grant", scope
