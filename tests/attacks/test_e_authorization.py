@@ -289,6 +289,19 @@ async def test_a_code_that_comes_again_takes_all_that_it_bought_with_it(house: H
     await check(house)
 
 
+@pytest.mark.case("K-44")
+async def test_a_code_that_two_bring_at_once_leaves_neither_with_tokens(house: House) -> None:
+    """One of the two is a thief, whichever was faster: as when one comes a moment later."""
+    made = await doors(house)
+    kept = []
+    for turn in range(20):
+        code = await made.code(state=f"s{turn}")
+        raced = await asyncio.gather(made.exchange(code), made.exchange(code))
+        bought = [one.json() for one in raced if one.status_code == 200]
+        kept += [turn for one in bought if await made.me(one["access_token"])]
+    assert kept == []
+
+
 @pytest.mark.case("K-45")
 @ROUNDS
 @pytest.mark.parametrize("redis", ["up", "forgetting"])
