@@ -171,7 +171,7 @@ async def caller(world: World, token: str) -> Caller:
     async with world.db.connection() as connection:
         row = await session_store.bearer(connection, session, family)
     if row is None or row["ended_at"] or row["disabled_at"]:
-        raise InvalidToken("the session, its grant or the person has ended")
+        raise InvalidToken("the session or its grant has ended, or the person or the client is disabled")
     if row["epoch"] != row["person_epoch"] or rules.expired(row["idle_at"], row["absolute_at"], now):
         raise InvalidToken("the session is of an older epoch, or its grant has expired")
     return Caller(

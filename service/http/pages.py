@@ -155,8 +155,7 @@ def page(
         "Content-Security-Policy": _policy(nonce, leaves=leaves),
         "Cross-Origin-Resource-Policy": "same-origin",
     }
-    if caller:
-        # Not before: a portal that opened its sign-in in a popup has to hear from it (contract §6).
+    if caller and not _is_of_a_portal(request):
         headers["Cross-Origin-Opener-Policy"] = "same-origin"
     if notice.code == RateLimited.code:
         # Told where a machine looks for it as well.
@@ -168,6 +167,12 @@ def _rendered(template: str, *, nonce: str, **facts: Any) -> str:
     """A page's text. A page is of nobody and says nothing of the last answer unless `facts` tell."""
     known = {"person": None, "notice": _Notice(), "style_version": _STYLE_VERSION, "nonce": nonce}
     return _templates.get_template(template).render(known | facts)
+
+
+def _is_of_a_portal(request: Asking) -> bool:
+    """Whether a page stands on the way back to a portal, which may have opened it in a popup and has to hear
+    from it: a policy about openers would cut them apart for good (contract §6)."""
+    return request.scope["path"] == "/continue" or return_to(request).startswith("/continue")
 
 
 def go(

@@ -75,13 +75,9 @@ async def decide(tx: Connection, digest: bytes, browser: bytes, session: UUID, d
     await _sql.decide(tx, digest=digest, browser=browser, session=session, decision=decision)
 
 
-async def answer(
-    tx: Connection, digest: bytes, browser: bytes, allowed_by: UUID | None, now: datetime
-) -> bool:
-    """Claim the one answer of a request that was `allowed_by` a session; False when another tab was faster,
-    it has expired, or what was said is taken back."""
-    row = await _sql.answer_request(tx, digest=digest, browser=browser, allowed_by=allowed_by, now=now)
-    return row is not None
+async def answer(tx: Connection, digest: bytes, browser: bytes, now: datetime) -> bool:
+    """Claim the one answer of a request; False when another tab was faster, or it has expired."""
+    return await _sql.answer_request(tx, digest=digest, browser=browser, now=now) is not None
 
 
 async def add(
@@ -138,11 +134,12 @@ async def consent(tx: Connection, person: UUID, client: str, scopes: Sequence[st
 
 
 async def revoke(tx: Connection, person: UUID, client: str, now: datetime) -> bool:
-    """Forget what a person allowed a client, in requests under way as well, and void its codes that were not
-    redeemed yet; False when nothing was allowed."""
+    """Forget what a person allowed a client, and void its codes that were not redeemed yet; False when
+    nothing was allowed."""
+    if await _sql.revoke_consent(tx, person=person, client=client) is None:
+        return False
     await _sql.void_codes(tx, person=person, client=client, now=now)
-    await _sql.forget_allowed(tx, person=person, client=client)
-    return await _sql.revoke_consent(tx, person=person, client=client) is not None
+    return True
 
 
 async def consents(tx: Connection, person: UUID) -> Sequence[Record]:
@@ -174,8 +171,13 @@ async def pull(
 
 
 async def sweep(tx: Connection, before: datetime, most: int) -> int:
-    """Delete requests, pushed requests and codes that ended before, at most so many of each; how many."""
+    """Delete requests and pushed requests that ended before, at most so many of each; how many."""
     swept = 0
-    for query in (_sql.sweep_requests, _sql.sweep_codes, _sql.sweep_pushed):
+    for query in (_sql.sweep_requests, _sql.sweep_pushed):
         swept += len([row async for row in query(tx, before=before, most=most)])
     return swept
+
+
+async def sweep_codes(tx: Connection, before: datetime, most: int) -> int:
+    """Delete codes that ended before, at most so many; how many."""
+    return len([row async for row in _sql.sweep_codes(tx, before=before, most=most)])

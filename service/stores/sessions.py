@@ -198,11 +198,16 @@ async def expire(tx: Connection, person: UUID, now: datetime) -> Sequence[Record
     return ended
 
 
+async def outlived(tx: Connection, now: datetime, most: int) -> Sequence[UUID]:
+    """People of whom a browser's session outlived a life, found by at most so many sessions."""
+    return [row["person_id"] async for row in _sql.outlived(tx, now=now, most=most)]
+
+
 async def end_all(
     tx: Connection, person: UUID, reason: EndReason, now: datetime, *, kept: UUID | None = None
 ) -> int:
-    """End every session and family of a person but the acting session's, and owe their clients word of it;
-    how many sessions."""
+    """End every session and family of a person but the acting session and its families that are not offline,
+    and owe their clients word of it; how many sessions."""
     ended = [row async for row in _sql.end_sessions(tx, person=person, kept=kept, reason=reason, now=now)]
     await _sql.end_families(tx, person=person, kept=kept, reason=reason, now=now)
     if ended:

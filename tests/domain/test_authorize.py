@@ -154,7 +154,8 @@ def test_everything_that_was_asked_is_read() -> None:
         login_hint="ada@example.com",
         id_token_hint=None,
         ui_locales=["de", "en"],
-        claims={"userinfo": {"name": {"essential": True}}, "id_token": {}},
+        claims={"userinfo": {"name": {"essential": True, "values": []}}, "id_token": {}},
+        consent=["openid", "profile", "email"],
     )
 
 

@@ -1,5 +1,6 @@
 """A portal is told what its scopes open and what it asked for by name, and nothing else."""
 
+import json
 from dataclasses import replace
 from typing import Any
 from uuid import UUID
@@ -60,6 +61,31 @@ def test_what_is_not_known_is_left_out_and_what_is_not_proved_says_so() -> None:
     assert claims.for_userinfo(ADA, ALL, {}, ALL)["phone_number_verified"] is False
 
 
+def read(asked: Any) -> Any:
+    """A claims request as it is read from its JSON."""
+    found = claims.read(json.dumps(asked))
+    assert found is not None
+    return found
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        '{"id_token": {"sub": {"value": "\\u0000"}}}',
+        '{"id_token": {"acr": {"values": ["\\ud800"]}}}',
+        '{"userinfo": {"name": {"value": "a\\nb"}}}',
+    ],
+)
+def test_a_value_that_is_no_printable_text_makes_no_request(text: str) -> None:
+    assert claims.read(text) is None
+
+
+def test_only_what_anything_is_made_of_is_kept() -> None:
+    asked = {"userinfo": {"email": None, "shoe_size": {"value": 43}}, "x": {"name": None}, "id_token": {}}
+    assert read(asked) == {"userinfo": {"email": {"essential": False, "values": []}}, "id_token": {}}
+    assert claims.scopes_reached(read(asked)) == {"email"}
+
+
 @pytest.mark.parametrize(
     ("asked", "wanted"),
     [
@@ -72,7 +98,7 @@ def test_what_is_not_known_is_left_out_and_what_is_not_proved_says_so() -> None:
     ],
 )
 def test_a_request_may_name_the_person(asked: Any, wanted: str | None) -> None:
-    assert claims.subject_wanted(asked) == wanted
+    assert claims.subject_wanted(read(asked)) == wanted
 
 
 @pytest.mark.parametrize(
@@ -89,7 +115,7 @@ def test_a_request_may_name_the_person(asked: Any, wanted: str | None) -> None:
     ],
 )
 def test_an_essential_context_is_one_that_is_called_so(member: Any, wanted: list[str]) -> None:
-    assert claims.acr_essential({"id_token": {"acr": member}}) == wanted
+    assert claims.acr_essential(read({"id_token": {"acr": member}})) == wanted
 
 
 @given(
@@ -100,7 +126,8 @@ def test_an_essential_context_is_one_that_is_called_so(member: Any, wanted: list
         ),
     )
 )
-def test_no_request_makes_more_known_than_there_is(asked: dict[str, Any]) -> None:
+def test_no_request_makes_more_known_than_there_is(sent: dict[str, Any]) -> None:
+    asked = claims.read(json.dumps(sent)) or {}
     known = {"sub", *ADA.claims()}
     assert set(claims.for_userinfo(ADA, ALL, asked, ALL)) <= known
     assert set(claims.for_id_token(ADA, asked, ALL)) <= known

@@ -7,19 +7,19 @@ any of this: until then nothing may be redirected, not even an error (RFC 9700 ย
 import base64
 import hashlib
 import hmac
-import json
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, TypeAlias, cast
+from typing import Any, Literal, TypeAlias
 
+from service.domain.oidc import claims
 from service.domain.oidc.clients import Client
 
 ResponseMode: TypeAlias = Literal["query", "form_post"]
 Parameters: TypeAlias = Mapping[str, Sequence[str]]
 
-#: What a claims request may hold at most, characters; `max_age` in seconds.
-_MAX_CLAIMS, _MAX_AGE = 4_000, 315_360_000
+#: The most that `max_age` may be, seconds, and a nonce, characters.
+_MAX_AGE, _MAX_NONCE = 315_360_000, 512
 _CHALLENGE = re.compile(r"[A-Za-z0-9_-]{43}", re.ASCII)
 _VERIFIER = re.compile(r"[A-Za-z0-9._~-]{43,128}", re.ASCII)
 _PROMPTS = frozenset({"none", "login", "consent", "select_account"})
@@ -42,7 +42,10 @@ class AuthorizationRequest:
     login_hint: str | None
     id_token_hint: str | None
     ui_locales: Sequence[str]
+    #: By place (`userinfo`, `id_token`) and name: whether it is essential, and the values that would do.
     claims: Mapping[str, Any]
+    #: What a third party needs the person's word for: the scope, and the scopes of the claims asked by name.
+    consent: Sequence[str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,6 +114,13 @@ def _pkce(parameters: Parameters, client: Client) -> Refusal | None:
     return None
 
 
+def _nonce(parameters: Parameters, _: Client) -> Refusal | None:
+    """It stands in the ID token, which has to fit into an address when it comes back as a hint."""
+    if len(value(parameters, "nonce") or "") > _MAX_NONCE:
+        return Refusal("invalid_request", "nonce is too long")
+    return None
+
+
 def _prompt(parameters: Parameters, _: Client) -> Refusal | None:
     prompts = _words(parameters, "prompt")
     if not set(prompts) <= _PROMPTS:
@@ -129,7 +139,7 @@ def _max_age(parameters: Parameters, _: Client) -> Refusal | None:
 
 def _claims(parameters: Parameters, _: Client) -> Refusal | None:
     text = value(parameters, "claims")
-    if text is None or _claims_asked(text) is not None:
+    if text is None or claims.read(text) is not None:
         return None
     return Refusal("invalid_request", "claims must be a JSON object of `userinfo` and `id_token`")
 
@@ -143,6 +153,7 @@ CHECKS: tuple[Check, ...] = (
     _grant,
     _openid,
     _pkce,
+    _nonce,
     _prompt,
     _max_age,
     _claims,
@@ -156,6 +167,7 @@ def judge(parameters: Parameters, client: Client, redirect_uri: str) -> Authoriz
         if refusal := check(parameters, client):
             return refusal
     asked = set(_words(parameters, "scope"))
+    asked_by_name = claims.read(value(parameters, "claims") or "{}") or {}
     age = value(parameters, "max_age")
     return AuthorizationRequest(
         client_id=client.id,
@@ -171,7 +183,8 @@ def judge(parameters: Parameters, client: Client, redirect_uri: str) -> Authoriz
         login_hint=value(parameters, "login_hint"),
         id_token_hint=value(parameters, "id_token_hint"),
         ui_locales=_words(parameters, "ui_locales"),
-        claims=_claims_asked(value(parameters, "claims") or "{}") or {},
+        claims=asked_by_name,
+        consent=[one for one in client.scopes if one in asked | claims.scopes_reached(asked_by_name)],
     )
 
 
@@ -207,17 +220,3 @@ def value(parameters: Parameters, name: str) -> str | None:
 
 def _words(parameters: Parameters, name: str) -> Sequence[str]:
     return [word for word in (value(parameters, name) or "").split(" ") if word]
-
-
-def _claims_asked(text: str) -> Mapping[str, Any] | None:
-    """A claims request (OpenID Connect Core ยง5.5), or None for what is none."""
-    if len(text) > _MAX_CLAIMS:
-        return None
-    try:
-        asked = json.loads(text)
-    except (ValueError, RecursionError):
-        return None
-    if not isinstance(asked, dict):
-        return None
-    members = [asked.get(place, {}) for place in ("userinfo", "id_token")]
-    return cast(Mapping[str, Any], asked) if all(isinstance(member, dict) for member in members) else None

@@ -3,6 +3,7 @@
 OpenID Connect Core 1.0 §5.1, §5.4, §5.5. A claim that is not known is left out, never sent empty (§5.3.2).
 """
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -15,6 +16,15 @@ BY_SCOPE: Mapping[str, tuple[str, ...]] = {
     "phone": ("phone_number", "phone_number_verified"),
     "address": ("address",),
 }
+
+
+#: The claims that a request may name to any effect (§5.5).
+KNOWN = frozenset({"sub", "acr", *(claim for claims in BY_SCOPE.values() for claim in claims)})
+
+
+#: What a claims request may hold at most, characters, and where it may ask.
+_MAX = 4_000
+_PLACES = ("userinfo", "id_token")
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,21 +68,56 @@ def for_id_token(person: Known, asked: Mapping[str, Any], allowed: Sequence[str]
     return {k: v for k, v in person.claims().items() if k in named}
 
 
+def read(text: str) -> Mapping[str, Any] | None:
+    """A claims request (§5.5): by place (`userinfo`, `id_token`) and name what may be asked to any effect.
+    None for what is no such request."""
+    if len(text) > _MAX:
+        return None
+    try:
+        asked = json.loads(text)
+    except (ValueError, RecursionError):
+        return None
+    places = {place: asked.get(place, {}) for place in _PLACES} if isinstance(asked, dict) else {}
+    if not places or not all(isinstance(wishes, dict) for wishes in places.values()):
+        return None
+    try:
+        return {place: _wishes(wishes) for place, wishes in places.items()}
+    except ValueError:
+        return None
+
+
+def _wishes(asked: Mapping[str, Any]) -> Mapping[str, Any]:
+    """What of a wish anything is made of: the claims that we know, each with whether it is essential and the
+    values that would do. The rest is ignored (§5.5), and not kept. Raises ValueError for what is no text."""
+    kept: dict[str, Any] = {}
+    for name in KNOWN & set(asked):
+        wish = asked[name] if isinstance(asked[name], dict) else {}
+        values = wish["values"] if isinstance(wish.get("values"), list) else [wish.get("value")]
+        texts = [value for value in values if isinstance(value, str)]
+        if not all(text.isprintable() for text in texts):
+            raise ValueError(name)
+        kept[name] = {"essential": wish.get("essential") is True, "values": texts}
+    return kept
+
+
+def scopes_reached(asked: Mapping[str, Any]) -> set[str]:
+    """The scopes whose claims are asked for by name: the person's word is needed for them as well."""
+    names = {name for wishes in asked.values() for name in wishes}
+    return {scope for scope, opened in BY_SCOPE.items() if names & set(opened)}
+
+
 def subject_wanted(asked: Mapping[str, Any]) -> str | None:
     """The `sub` that the ID token must be about, if the request says so (§5.5.1): another person's sign-in
     is no answer to it."""
-    member = asked.get("id_token", {}).get("sub")
-    value = member.get("value") if isinstance(member, Mapping) else None
-    return value if isinstance(value, str) else None
+    values: Sequence[str] = asked.get("id_token", {}).get("sub", {}).get("values", [])
+    return values[0] if len(values) == 1 else None
 
 
 def acr_essential(asked: Mapping[str, Any]) -> Sequence[str]:
     """The authentication contexts of which one must be reached (§5.5.1.1); none where any will do."""
-    member = asked.get("id_token", {}).get("acr")
-    if not isinstance(member, Mapping) or member.get("essential") is not True:
-        return []
-    values = member.get("values", [member.get("value")])
-    return [value for value in values if isinstance(value, str)] if isinstance(values, list) else []
+    wish = asked.get("id_token", {}).get("acr", {})
+    values: Sequence[str] = wish.get("values", []) if wish.get("essential") else []
+    return values
 
 
 def _opened(scope: Sequence[str]) -> set[str]:

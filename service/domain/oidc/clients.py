@@ -39,6 +39,8 @@ OF_FIRST_PARTIES = ("account", "admin")
 #: Characters of an id and of a name; elements of a list; seconds.
 _MAX_ID, _MAX_NAME, _MAX_LIST = 100, 100, 100
 _MAX_REFRESH = 366 * 86_400
+#: Characters of all scopes together, and of an audience.
+_MAX_SCOPES, _MAX_AUDIENCE = 1_000, 500
 #: The longest life of an access token that a client's record may give, seconds: so long a signing key that
 #: signs no more must stay published.
 LONGEST_ACCESS = 86_400
@@ -129,6 +131,11 @@ def post_logout_fits(client: Client, uri: str) -> bool:
     return uri in client.post_logout_redirect_uris
 
 
+def machine_scopes(client: Client) -> Sequence[str]:
+    """What a client may do as itself (RFC 6749 §4.4): nothing that is about a person, since there is none."""
+    return [one for one in client.scopes if one not in OF_A_PERSON]
+
+
 def differences(old: Client, new: Client) -> Mapping[str, tuple[object, object]]:
     """Each field in which two records differ: its old and its new value."""
     pairs = {field.name: (getattr(old, field.name), getattr(new, field.name)) for field in fields(Client)}
@@ -157,7 +164,7 @@ def _identity(client: Client) -> Iterator[Fault]:
     if not client.name.strip() or len(client.name) > _MAX_NAME or not client.name.isprintable():
         yield Fault("/name", "not_a_name", "must be printable text of 1 to 100 characters")
     if client.audience is not None and not (
-        addresses.CHARACTERS.fullmatch(client.audience) and len(client.audience) <= addresses.MAX
+        addresses.CHARACTERS.fullmatch(client.audience) and len(client.audience) <= _MAX_AUDIENCE
     ):
         yield Fault("/audience", "not_a_uri", "must be a word or an absolute URI (RFC 7519 §2)")
 
@@ -202,6 +209,9 @@ def _scopes(client: Client) -> Iterator[Fault]:
             yield "third_party", "only a first-party client may have this"
 
     yield from _each("/scopes", client.scopes, said)
+    # They stand in every access token, which has to fit into a header.
+    if len(" ".join(client.scopes)) > _MAX_SCOPES:
+        yield Fault("/scopes", "too_long", f"may have at most {_MAX_SCOPES} characters together")
     if "authorization_code" in client.grant_types and not client.scopes:
         yield Fault("/scopes", "empty", "name what it may ask for, such as openid, profile and email")
 

@@ -109,11 +109,9 @@ def _consent(asked: Asked, person: SignedIn, _: datetime) -> Verdict:
     """A third party needs the person's word, and whoever asks for it by `prompt=consent` needs it anew."""
     if asked.denied_by == person.session:
         return Refusal("access_denied", "the person said no")
-    again = "consent" in asked.request.prompt
-    known = asked.client.first_party or set(asked.request.scope) <= set(person.allowed)
-    if asked.allowed_by == person.session or (known and not again):
-        return None
-    return Owed.CONSENT
+    again = "consent" in asked.request.prompt and asked.allowed_by != person.session
+    known = asked.client.first_party or set(asked.request.consent) <= set(person.allowed)
+    return None if known and not again else Owed.CONSENT
 
 
 #: The order in which things are asked of somebody who is signed in; the first is the next.

@@ -4,7 +4,7 @@ RFC 6749 §4.1, OpenID Connect Core 1.0 §3.1.2. What was asked is kept as it wa
 the sign-in is done: a client that was changed or disabled meanwhile is what it is now.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import TypeAlias
@@ -18,6 +18,7 @@ from service.domain.oidc.progress import Decision, Owed
 from service.domain.sign_in import Origin
 from service.errors import InvalidRequest
 from service.flows import audit, tokens
+from service.flows import sessions as session_flow
 from service.flows.oidc.par import opened
 from service.flows.sessions import Caller
 from service.keyring import BadToken
@@ -101,52 +102,49 @@ async def go_on(world: World, origin: Origin, browser: str, handle: str, caller:
     judged = _judged(world, found.parameters, client, redirect_uri)
     verdict = judged if isinstance(judged, Refusal) else await _verdict(world, judged, client, caller, found)
     if isinstance(verdict, Owed) and not isinstance(judged, Refusal):
-        return Waiting(verdict, judged.login_hint, client, judged.scope)
+        return Waiting(verdict, judged.login_hint, client, judged.consent)
 
-    async def act(tx: Connection) -> Answer | Answered:
+    async def act(tx: Connection) -> Progress:
         if caller is not None:
             held = await account_store.hold(tx, caller.person)
             if not held.stands(caller.epoch) or await session_store.living(tx, caller.session) is None:
                 raise InvalidRequest("the session ended meanwhile")
-        if not await code_store.answer(
-            tx, crypto.sha256(handle), crypto.sha256(browser), found.allowed_by, world.clock.now()
-        ):
+            allowed = await code_store.consented(tx, caller.person, client.id)
+            if not isinstance(judged, Refusal) and verdict is None and not _covers(allowed, judged, client):
+                # Taken back since it was read.
+                return Waiting(Owed.CONSENT, judged.login_hint, client, judged.consent)
+        if not await code_store.answer(tx, crypto.sha256(handle), crypto.sha256(browser), world.clock.now()):
             return Answered()
         if isinstance(verdict, Refusal) or isinstance(judged, Refusal) or caller is None:
             refusal = verdict if isinstance(verdict, Refusal) else _NOBODY
             return _refused(world, redirect_uri, found.parameters, refusal)
-        if not client.first_party:
-            await _keep_consent(world, tx, judged, client, caller, said=found.allowed_by == caller.session)
         return await _code(world, tx, origin, judged, client, caller)
 
     return await world.db.transact(act)
 
 
-async def _keep_consent(
-    world: World,
-    tx: Connection,
-    asked: AuthorizationRequest,
-    client: Client,
-    caller: Caller,
-    *,
-    said: bool,
+def _covers(allowed: Sequence[str], asked: AuthorizationRequest, client: Client) -> bool:
+    return client.first_party or set(asked.consent) <= set(allowed)
+
+
+async def decide(
+    world: World, browser: str, handle: str, caller: Caller, decision: Decision, shown: Collection[str]
 ) -> None:
-    """Remember what the person allowed: just now, or before. What was taken back since it was read counts no
-    more; their row is held."""
-    known = await code_store.consented(tx, caller.person, client.id)
-    if not said and not set(asked.scope) <= set(known):
-        raise InvalidRequest("the consent was taken back meanwhile")
-    await code_store.consent(tx, caller.person, client.id, asked.scope, world.clock.now())
+    """Keep what the person says to a request, in this session alone; an allowed third party is remembered for
+    the scopes that the page has `shown`. Raises InvalidRequest for a request of another browser, or one that
+    has expired, and as `sessions.acting` does."""
+    found = await _underway(world, browser, handle)
+    client, redirect_uri = await _proved(world, found.parameters)
+    judged = _judged(world, found.parameters, client, redirect_uri)
 
+    async def act(tx: Connection) -> None:
+        digests = crypto.sha256(handle), crypto.sha256(browser)
+        await code_store.decide(tx, *digests, caller.session, decision)
+        if decision == "allow" and not client.first_party and isinstance(judged, AuthorizationRequest):
+            scopes = [one for one in judged.consent if one in shown]
+            await code_store.consent(tx, caller.person, client.id, scopes, world.clock.now())
 
-async def decide(world: World, browser: str, handle: str, caller: Caller, decision: Decision) -> None:
-    """Keep what the person says to a request: they are asked for nothing that they said already. Raises
-    InvalidRequest for a request of another browser, or one that has expired."""
-    await _underway(world, browser, handle)
-    async with world.db.connection() as connection:
-        await code_store.decide(
-            connection, crypto.sha256(handle), crypto.sha256(browser), caller.session, decision
-        )
+    await session_flow.acting(world, caller, act)
 
 
 async def _underway(world: World, browser: str, handle: str) -> Underway:

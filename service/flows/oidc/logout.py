@@ -17,6 +17,8 @@ from service.stores import accounts as account_store
 from service.stores import clients as client_store
 from service.world import World
 
+#: Characters of the way back, which a cookie has to carry over our last page.
+_MAX_ADDRESS = 2500
 #: What of a request the confirmation page sends again; the hint is not among it, since it proved nobody.
 CARRIED = ("client_id", "post_logout_redirect_uri", "state")
 
@@ -99,4 +101,7 @@ def _address(parameters: authorize.Parameters, client: Client | None) -> str | N
         raise InvalidRequest("the address is not one of a client's that is known")
     state = authorize.value(parameters, "state")
     joined = "&" if "?" in wanted else "?"
-    return wanted if state is None else wanted + joined + urlencode({"state": state})
+    address = wanted if state is None else wanted + joined + urlencode({"state": state})
+    if len(address) > _MAX_ADDRESS:
+        raise InvalidRequest("the state is too long")
+    return address

@@ -16,7 +16,7 @@ from service import crypto
 from service.domain import sessions as session_rules
 from service.domain.oidc import authorize, claims
 from service.domain.oidc.claims import Known
-from service.domain.oidc.clients import Client
+from service.domain.oidc.clients import Client, machine_scopes
 from service.domain.sessions import EndReason, RefreshToken
 from service.domain.sign_in import Origin
 from service.errors import (
@@ -96,7 +96,11 @@ async def _by_code(world: World, origin: Origin, client: Client, parameters: Map
             world, code["session_id"], code["person_id"], client.id, code["scope"], client, asked
         )
         if not await code_store.spend(tx, digest, family.id, now):
-            return InvalidGrant("another was faster, or the code has expired")
+            # Another was faster, by whose grant the code is known now; or it has expired.
+            spent = await code_store.find(tx, digest)
+            assert spent is not None  # it was there before the person was held
+            await _reused(world, tx, origin, client, spent)
+            return InvalidGrant("a used or an expired code")
         await session_store.add_family(tx, family, origin, now)
         return await _bought(world, tx, origin, client, code, family, first)
 
@@ -114,7 +118,9 @@ async def _by_refresh(world: World, origin: Origin, client: Client, parameters: 
         )
     except InvalidRefreshToken as fault:
         raise InvalidGrant(fault.private) from None
-    scope = [one for one in family["scope"].split() if not wanted or one in wanted]
+    # What the record lost since is lost to its grants as well.
+    allowed = set(client.scopes) & set(wanted or client.scopes)
+    scope = [one for one in family["scope"].split() if one in allowed]
     async with world.db.connection() as connection:
         known = await known_person(connection, family["person_id"])
     asked = claims.for_id_token(known, json.loads(family["claims"]), client.scopes)
@@ -125,11 +131,12 @@ async def _by_refresh(world: World, origin: Origin, client: Client, parameters: 
 async def _as_itself(world: World, origin: Origin, client: Client, parameters: Mapping[str, str]) -> Issued:
     """RFC 6749 §4.4: a machine acts as itself. There is no session, no refresh token and no person."""
     wanted = parameters.get("scope", "").split()
-    if not set(wanted) <= set(client.scopes):
-        raise InvalidScope("beyond the client's scopes")
+    own = machine_scopes(client)
+    if not set(wanted) <= set(own):
+        raise InvalidScope("beyond the client's scopes, or about a person")
     now, issuer = world.clock.now(), world.settings.issuer
     life = client.access_seconds or world.settings.tokens.access_seconds
-    scope = " ".join(one for one in client.scopes if not wanted or one in wanted)
+    scope = " ".join(one for one in own if not wanted or one in wanted)
     access = world.keyring.sign(
         {
             "iss": issuer,

@@ -18,7 +18,7 @@ from service.http.guards import MAX_BODY, is_form, origin_of, pairs_of, world_of
 from service.http.oidc.documented import page_answers, takes_form, takes_query
 from service.http.pages import carrying, form_of, go, page, refused, signed_in
 
-_MOST_PARAMETERS = 64
+_MOST_PARAMETERS, _MOST_CHARACTERS = 64, 8192
 #: Where the person goes for what is owed; the others are pages of their own at `/continue`.
 _ELSEWHERE: Mapping[Owed, str] = {
     Owed.SIGN_IN: "/sign-in",
@@ -107,7 +107,8 @@ async def decide(request: Asking) -> Response[Any]:
     decision = next((one for one in get_args(Decision) if one == fields.get("decision")), None)
     if decision is None:
         raise InvalidRequest("no decision")
-    await flow.decide(world_of(request), name, handle, caller, decision)
+    shown = fields.get("scope", "").split()
+    await flow.decide(world_of(request), name, handle, caller, decision, shown)
     return go(request, _here(handle))
 
 
@@ -115,9 +116,12 @@ async def _next(request: Asking, progress: Progress, handle: str, caller: Caller
     if isinstance(progress, Answer):
         return _leave(request, progress)
     if isinstance(progress, Waiting) and progress.owed in _ELSEWHERE:
-        notice = {"code": "sign_in_to_go_on", "username": progress.login_hint or ""}
-        first = notice if progress.owed is Owed.SIGN_IN else None
-        return go(request, carrying(_ELSEWHERE[progress.owed], _here(handle)), first)
+        # Whoever is signed in was not the one who is wanted: to go on as they are would lead here again.
+        code = "another_account_wanted" if caller else "sign_in_to_go_on"
+        # In bytes, as the cookie that carries it is measured.
+        hint = (progress.login_hint or "").encode()[:320].decode(errors="ignore")
+        notice = {"code": code, "username": hint} if progress.owed is Owed.SIGN_IN else None
+        return go(request, carrying(_ELSEWHERE[progress.owed], _here(handle)), notice)
     person = (await me_flow.overview(world_of(request), caller)).person if caller else None
     if not isinstance(progress, Waiting):
         return page(request, "answered.html", caller=caller, person=person)
@@ -166,10 +170,13 @@ def _here(handle: str) -> str:
 
 
 def parameters_of(encoded: bytes) -> Mapping[str, Sequence[str]]:
-    """The parameters by name, each with all its values."""
+    """The parameters by name, each with all its values. Raises InvalidRequest for too many, or too long."""
     found: dict[str, list[str]] = {}
     for name, value in pairs_of(encoded, _MOST_PARAMETERS):
         found.setdefault(name, []).append(value)
+    # Encoded, as they travel in an address of ours, which proxies cut; and anybody can have one kept.
+    if len(urlencode(found, doseq=True)) > _MOST_CHARACTERS:
+        raise InvalidRequest("the parameters are too long")
     return found
 
 

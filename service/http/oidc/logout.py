@@ -44,6 +44,9 @@ async def logout(request: Asking) -> Response[Any]:
         assert caller is not None  # nobody else is asked
         person = (await me_flow.overview(world_of(request), caller)).person
         kept = {name: asked[name][0] for name in flow.CARRIED if name in asked}
+        if verdict.client is not None:
+            # The hint told it, and proves nothing on our own form.
+            kept["client_id"] = verdict.client.id
         facts: dict[str, Any] = {
             "client": verdict.client,
             "email": person.email,

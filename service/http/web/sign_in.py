@@ -30,11 +30,12 @@ _PAGES: Mapping[Step, str] = {
 
 @get("")
 async def form(request: Asking) -> Response[str]:
-    """The first step; whoever is signed in already may go on as they are."""
+    """The first step; whoever is signed in already may go on as they are, unless another is wanted."""
     target, known = return_to(request), None
-    with suppress(InvalidToken):
-        caller = await signed_in(request)
-        known = (await me_flow.overview(world_of(request), caller)).person
+    if browser.open_notice(request).get("code") != "another_account_wanted":
+        with suppress(InvalidToken):
+            caller = await signed_in(request)
+            known = (await me_flow.overview(world_of(request), caller)).person
     return page(request, "sign_in.html", known=known, return_to=target, carried=carried(target))
 
 

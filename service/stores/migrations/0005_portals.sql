@@ -27,6 +27,10 @@ ALTER TABLE authorization_request
   ADD COLUMN allowed_by uuid,
   ADD COLUMN denied_by uuid;
 
+-- Taking a consent back looks for the codes of a person; the janitor for sessions that outlived a life.
+CREATE INDEX authorization_code_of_person ON authorization_code (person_id);
+CREATE INDEX session_by_end ON session (least(idle_at, absolute_at)) WHERE ended_at IS NULL AND cookie IS NOT NULL;
+
 -- A grant with `offline_access` outlives its session's logout (OpenID Connect Back-Channel Logout 1.0 §2.7).
 ALTER TABLE refresh_family ADD COLUMN offline boolean NOT NULL DEFAULT false;
 

@@ -11,8 +11,6 @@ FROM authorization_request WHERE digest = :digest AND browser = :browser;
 -- One request has one answer, however many tabs ask for it.
 UPDATE authorization_request SET answered_at = :now
 WHERE digest = :digest AND browser = :browser AND answered_at IS NULL AND expires_at > :now
-  -- What the person said may have been taken back since it was read.
-  AND allowed_by IS NOT DISTINCT FROM CAST(:allowed_by AS uuid)
 RETURNING client_id;
 
 -- name: add_code!
@@ -45,10 +43,6 @@ DELETE FROM consent WHERE person_id = :person AND client_id = :client RETURNING 
 -- name: void_codes!
 -- Codes that were given and not redeemed yet buy nothing any more.
 UPDATE authorization_code SET used_at = :now WHERE person_id = :person AND client_id = :client AND used_at IS NULL;
-
--- name: forget_allowed!
-UPDATE authorization_request SET allowed_by = NULL
-WHERE client_id = :client AND answered_at IS NULL AND allowed_by IN (SELECT id FROM session WHERE person_id = :person);
 
 -- name: consents
 SELECT consent.client_id, client.name, consent.scopes, consent.granted_at

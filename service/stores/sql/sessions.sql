@@ -59,11 +59,12 @@ RETURNING f.generation;
 
 -- name: bearer^
 -- Of an offline grant its own end and lives count alone.
-SELECT s.id, s.person_id, s.epoch, s.amr, s.auth_time, p.epoch AS person_epoch, p.disabled_at, p.roles, f.claims, f.client_id,
+SELECT s.id, s.person_id, s.epoch, s.amr, s.auth_time, p.epoch AS person_epoch, p.roles, f.claims, f.client_id,
+       coalesce(p.disabled_at, c.disabled_at) AS disabled_at,
        coalesce(f.ended_at, CASE WHEN NOT f.offline THEN s.ended_at END) AS ended_at,
        coalesce(CASE WHEN NOT f.offline THEN s.idle_at END, f.idle_at) AS idle_at,
        least(CASE WHEN NOT f.offline THEN s.absolute_at END, f.absolute_at) AS absolute_at
-FROM refresh_family f JOIN session s ON s.id = f.session_id JOIN person p ON p.id = s.person_id
+FROM refresh_family f JOIN session s ON s.id = f.session_id JOIN person p ON p.id = s.person_id LEFT JOIN client c ON c.id = f.client_id
 WHERE f.id = :family AND s.id = :session;
 
 -- name: end_session$
@@ -99,6 +100,12 @@ UPDATE session s SET ended_at = o.at, end_reason = o.reason
 FROM outlived o WHERE s.id = o.id
 RETURNING s.id, s.client_id, s.end_reason;
 
+-- name: outlived
+-- People with a browser's session that outlived a life, which nobody has written down yet.
+SELECT DISTINCT person_id FROM (
+  SELECT person_id FROM session WHERE ended_at IS NULL AND cookie IS NOT NULL AND least(idle_at, absolute_at) <= :now LIMIT :most
+) AS found;
+
 -- name: end_grants
 -- What one client holds of a person, in the order of the ids.
 UPDATE refresh_family SET ended_at = :now, end_reason = :reason
@@ -113,9 +120,10 @@ WHERE id IN (SELECT id FROM session WHERE person_id = :person AND ended_at IS NU
 RETURNING id;
 
 -- name: end_families!
+-- An offline grant goes with the kept session too: it is what whoever had that browser for a minute would leave behind.
 UPDATE refresh_family SET ended_at = :now, end_reason = :reason
 WHERE id IN (SELECT id FROM refresh_family WHERE person_id = :person AND ended_at IS NULL
-             AND session_id IS DISTINCT FROM CAST(:kept AS uuid) ORDER BY id FOR UPDATE);
+             AND (offline OR session_id IS DISTINCT FROM CAST(:kept AS uuid)) ORDER BY id FOR UPDATE);
 
 -- name: renew_session$
 -- The acting session proved itself anew, or lives through a change that ended the others.
