@@ -225,7 +225,7 @@ class Keyring:
         so that an ID token never passes as an access token (RFC 9068 §4).
         """
         if len(token) > 4096 or not token.isascii():
-            raise BadToken("longer than any token we sign, or not ASCII")
+            raise BadToken("longer than the tokens we sign, or not ASCII")
         try:
             header = json.loads(base64.urlsafe_b64decode(token.split(".", 1)[0] + "=="))
         except (ValueError, RecursionError):

@@ -194,10 +194,12 @@ class Outgoing:
         """Scheme and server of a URL that may be asked, for telling what happened."""
         try:
             url = httpx.URL(text)
-        except httpx.InvalidURL:
+            host = url.host
+        except (httpx.InvalidURL, ValueError):
+            # A host of `xn--` that stands for nothing raises when it is read.
             raise NoAnswer("forbidden_address", "not a URL") from None
         # httpx would send a user as credentials.
-        if not url.host or url.userinfo or (url.port or 443) > 65_535:
+        if not host or url.userinfo or (url.port or 443) > 65_535:
             raise NoAnswer(
                 "forbidden_address", "a URL without a host, with a user, or with a port of no server"
             )

@@ -73,7 +73,7 @@ async def allows_origin(world: World, origin: str, client: str | None) -> bool:
 
 
 async def disable(world: World, id: str) -> None:
-    """Close every door to a client. Raises NotFound."""
+    """Close every door to a client, its tokens' included. Raises NotFound."""
 
     async def act(tx: Connection) -> None:
         await client_store.lock(tx)

@@ -1,4 +1,4 @@
-"""What a person allowed third parties, and takes back."""
+"""What applications may do for a person, by their word or while they are away; and how it is taken back."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -19,7 +19,7 @@ from service.world import World
 
 @dataclass(frozen=True, slots=True)
 class Consent:
-    """What one client may have of the person without asking again."""
+    """What one client may have of the person without asking again, or while they are away."""
 
     client_id: str
     name: str
@@ -28,9 +28,9 @@ class Consent:
 
 
 async def given(world: World, caller: Caller) -> Sequence[Consent]:
-    """Everything the person allowed, the latest first."""
+    """Everything of the kind, the latest first."""
     async with world.db.connection() as connection:
-        rows = await code_store.consents(connection, caller.person)
+        rows = await code_store.consents(connection, caller.person, world.clock.now())
     return [Consent(row["client_id"], row["name"], row["scopes"], row["granted_at"]) for row in rows]
 
 
@@ -40,9 +40,12 @@ async def take_back(world: World, origin: Origin, caller: Caller, client: str) -
 
     async def act(tx: Connection) -> DoorwardError | None:
         now = world.clock.now()
-        if not is_id(client) or not await code_store.revoke(tx, caller.person, client, now):
-            return NotFound("nothing was allowed to this client")
+        if not is_id(client):
+            return NotFound("not of a client's form")
+        allowed = await code_store.revoke(tx, caller.person, client, now)
         ended = await session_store.end_grants(tx, caller.person, client, EndReason.REVOKED, now)
+        if not allowed and not ended:
+            return NotFound("nothing was allowed to this client")
         await audit.record(
             world,
             tx,

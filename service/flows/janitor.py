@@ -1,9 +1,11 @@
 """What nobody needs any more is deleted: a little at a time, so that no lock is held for long."""
 
+from contextlib import suppress
 from datetime import timedelta
 from functools import partial
 from uuid import UUID
 
+from service.errors import Unavailable
 from service.flows import sessions as session_flow
 from service.stores import accounts as account_store
 from service.stores import clients as client_store
@@ -38,7 +40,9 @@ async def _end_sessions(world: World) -> None:
     async with world.db.connection() as connection:
         people = await session_store.outlived(connection, world.clock.now(), _BATCH)
     for person in people:
-        await world.db.transact(partial(_end_of, world, person))
+        # One whose row is held must not keep the others waiting.
+        with suppress(Unavailable):
+            await world.db.transact(partial(_end_of, world, person))
 
 
 async def _end_of(world: World, person: UUID, tx: Connection) -> None:

@@ -84,7 +84,7 @@ async def rotate(
 
 
 async def inspect(world: World, text: str, client: str) -> Record | None:
-    """The family of a client's own refresh token that would be taken now, or None."""
+    """The family of a client's own refresh token if it is the latest one and lives, or None."""
     token = rules.parse_refresh(text)
     if token is None:
         return None

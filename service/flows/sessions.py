@@ -272,6 +272,12 @@ async def acting(
     return await world.db.transact(held)
 
 
+async def stands(tx: Connection, caller: Caller) -> bool:
+    """Hold somebody's row and session: whether both still are what the caller saw."""
+    held = await account_store.hold(tx, caller.person)
+    return held.stands(caller.epoch) and await session_store.living(tx, caller.session) == caller.epoch
+
+
 async def end_others(
     world: World, tx: Connection, person: UUID, reason: EndReason, *, kept: UUID | None
 ) -> tuple[int, int]:

@@ -18,6 +18,9 @@ from service.world import World
 #: How long a body may take to arrive, seconds: whoever sends slowly holds a connection and its memory.
 BODY_SECONDS = 10.0
 
+#: Pages that answer a portal once: whoever asks for their head alone must not use the answer up.
+_ANSWERED_ONCE = ("/continue", "/oauth2/authorize", "/oauth2/logout")
+
 _log = structlog.get_logger()
 _REQUEST_ID = re.compile(rb"[A-Za-z0-9._-]{8,64}")
 _ALWAYS = [
@@ -48,7 +51,7 @@ class Edge:
         state: dict[str, Any] = {**(scope.get("state") or {}), "request_id": request_id}
         scope["state"] = state
         began, status, method, begun = monotonic(), 500, str(scope.get("method"))[:10], False
-        if method == "HEAD":
+        if method == "HEAD" and scope["path"] not in _ANSWERED_ONCE:
             # What there is to GET can be asked for its head alone (RFC 9110 §9.3.2).
             scope["method"] = HttpMethod.GET
 

@@ -172,7 +172,7 @@ def _rendered(template: str, *, nonce: str, **facts: Any) -> str:
 def _is_of_a_portal(request: Asking) -> bool:
     """Whether a page stands on the way back to a portal, which may have opened it in a popup and has to hear
     from it: a policy about openers would cut them apart for good (contract §6)."""
-    return request.scope["path"] == "/continue" or return_to(request).startswith("/continue")
+    return request.scope["path"] == "/continue" or "/continue" in return_to(request)
 
 
 def go(

@@ -9,6 +9,7 @@ from uuid import UUID
 from asyncpg import Record
 
 from service.domain import policy
+from service.domain.oidc.claims import Known
 from service.domain.sign_in import Standing
 from service.stores.postgres import Connection, queries
 
@@ -131,6 +132,23 @@ async def profile(tx: Connection, person: Person) -> Profile:
     row = await _sql.profile(tx, person=person.id)
     address = row["address"] and json.loads(row["address"])
     return Profile(person.name, person.language, row["phone_number"], address)
+
+
+async def known(tx: Connection, person: UUID) -> Known | None:
+    """A person as their claims are made from them."""
+    found = await by_id(tx, person)
+    if found is None:
+        return None
+    told = await profile(tx, found)
+    return Known(
+        found.sub,
+        found.name,
+        found.language,
+        found.email,
+        found.email_verified,
+        told.phone_number,
+        told.address,
+    )
 
 
 async def set_profile(tx: Connection, person: UUID, profile: Profile) -> None:

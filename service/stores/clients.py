@@ -10,7 +10,7 @@ from uuid import UUID
 from asyncpg import Record
 
 from service import crypto
-from service.domain.oidc.clients import Client
+from service.domain.oidc.clients import Client, is_id
 from service.stores.postgres import Connection, queries
 
 _sql = queries("clients")
@@ -72,6 +72,12 @@ async def by_id(tx: Connection, client: str, now: datetime) -> Registered | None
         return None
     secrets = [Secret(*one) for one in zip(row["digests"], row["births"], row["ends"], strict=True)]
     return Registered(_client(row), secrets, row["created_at"])
+
+
+async def serving(tx: Connection, client: str, now: datetime) -> Registered | None:
+    """A client that may use its doors: one that is there and not disabled."""
+    found = await by_id(tx, client, now) if is_id(client) else None
+    return None if found is None or found.client.disabled else found
 
 
 async def page(tx: Connection, after: str, limit: int) -> Sequence[Client]:

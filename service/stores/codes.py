@@ -70,9 +70,10 @@ async def underway(tx: Connection, digest: bytes, browser: bytes) -> Underway | 
     )
 
 
-async def decide(tx: Connection, digest: bytes, browser: bytes, session: UUID, decision: Decision) -> None:
-    """Write down what a person says to a request that waits for it."""
-    await _sql.decide(tx, digest=digest, browser=browser, session=session, decision=decision)
+async def decide(tx: Connection, digest: bytes, browser: bytes, session: UUID, decision: Decision) -> bool:
+    """Write down what a person says to a request that waits for it; False where it was answered already."""
+    row = await _sql.decide(tx, digest=digest, browser=browser, session=session, decision=decision)
+    return row is not None
 
 
 async def answer(tx: Connection, digest: bytes, browser: bytes, now: datetime) -> bool:
@@ -142,9 +143,10 @@ async def revoke(tx: Connection, person: UUID, client: str, now: datetime) -> bo
     return True
 
 
-async def consents(tx: Connection, person: UUID) -> Sequence[Record]:
-    """What a person allowed, the latest first: the client's id and name, the scopes, and when."""
-    return [row async for row in _sql.consents(tx, person=person)]
+async def consents(tx: Connection, person: UUID, now: datetime) -> Sequence[Record]:
+    """What clients may do by the person's word or while they are away, the latest first: the client's id and
+    name, the scopes, and since when."""
+    return [row async for row in _sql.consents(tx, person=person, now=now)]
 
 
 async def push(

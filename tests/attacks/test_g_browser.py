@@ -146,7 +146,7 @@ async def test_no_link_of_another_site_signs_anybody_out(house: House) -> None:
         assert by_form.status_code == 303
         assert urlsplit(by_form.headers["location"]).path == "/oauth2/logout"
         head = await made.visitor.client.head(out(**parameters))
-        assert head.status_code == 200
+        assert head.status_code == 405, "it answers once"
     refused: tuple[dict[str, Any], ...] = (
         {"id_token_hint": own, "client_id": "other"},
         {"id_token_hint": own, "client_id": "other", "post_logout_redirect_uri": AFTER},

@@ -1,5 +1,6 @@
 """An authorization request is judged in one order, and the first fault is the answer."""
 
+import json
 from dataclasses import replace
 from typing import Any
 
@@ -141,7 +142,6 @@ def test_everything_that_was_asked_is_read() -> None:
         )
     )
     assert read == AuthorizationRequest(
-        client_id="portal",
         redirect_uri=CALLBACK,
         response_mode="form_post",
         scope=["openid", "email"],
@@ -153,7 +153,6 @@ def test_everything_that_was_asked_is_read() -> None:
         acr_values=["urn:doorward:acr:2fa", "urn:x"],
         login_hint="ada@example.com",
         id_token_hint=None,
-        ui_locales=["de", "en"],
         claims={"userinfo": {"name": {"essential": True, "values": []}}, "id_token": {}},
         consent=["openid", "profile", "email"],
     )
@@ -191,12 +190,29 @@ def test_the_first_fault_is_the_answer() -> None:
 
 
 @given(
-    st.dictionaries(st.sampled_from([*GOOD, "claims", "max_age", "prompt"]), st.lists(st.text(max_size=50)))
+    st.dictionaries(
+        st.sampled_from([*GOOD, "max_age", "prompt", "id_token_hint"]), st.lists(st.text(max_size=50))
+    ),
+    st.recursive(
+        st.none() | st.booleans() | st.floats() | st.text(max_size=9),
+        lambda inner: st.dictionaries(
+            st.sampled_from(["userinfo", "id_token", "sub", "acr", "values"]), inner
+        ),
+    ),
 )
-def test_no_request_makes_the_judge_raise(parameters: dict[str, list[str]]) -> None:
-    judge(parameters, PORTAL, CALLBACK)
-    response_mode(parameters)
-    state(parameters)
+def test_no_request_makes_the_judge_raise_or_keep_what_is_no_text(
+    parameters: dict[str, list[str]], wish: object
+) -> None:
+    for one in (parameters, {name: [value] for name, value in GOOD.items()}):
+        read = judge({**one, "claims": [json.dumps(wish)]}, PORTAL, CALLBACK)
+        if isinstance(read, Refusal):
+            assert read.error
+            continue
+        kept = json.dumps(read.claims, allow_nan=False)
+        assert "\\u0000" not in kept
+        assert "\\ud8" not in kept
+        assert read.response_mode == response_mode(one)
+        assert read.state == state(one)
 
 
 #: RFC 7636, appendix B.

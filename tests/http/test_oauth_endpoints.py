@@ -192,7 +192,7 @@ async def test_a_pushed_request_is_opened_once_by_its_client(backend: Backend) -
         ({"response_type": "token"}, "unsupported_response_type"),
         ({"scope": "email"}, "invalid_scope"),
         ({"code_challenge_method": "plain"}, "invalid_request"),
-        ({"request_uri": "urn:ietf:params:oauth:request_uri:x"}, "request_uri_not_supported"),
+        ({"request_uri": "urn:ietf:params:oauth:request_uri:x"}, "invalid_request"),
         ({"request": "e30.e30."}, "request_not_supported"),
         ({"id_token_hint": "e30.e30."}, "invalid_request"),
         ({"client_secret": "dwx_wrong"}, "invalid_client"),

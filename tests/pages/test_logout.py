@@ -10,6 +10,9 @@ import httpx
 import pytest
 
 from service.flows import clients as client_flow
+from service.flows import sessions as session_flow
+from service.flows.sessions import Caller
+from service.stores.postgres import Connection
 from tests.builders import House
 from tests.pages.test_portal import PORTAL, answer, asked, exchange
 from tests.pages.visitor import Page, Visitor
@@ -240,3 +243,53 @@ async def test_a_reload_of_a_consent_says_nothing_twice(house: House) -> None:
     assert first.answer.headers["location"].startswith("/continue?request=")
     assert "code" in answer(await visitor.get(first.answer.headers["location"]))
     assert "answered already" in (await visitor.post(allow)).text
+
+
+async def test_a_link_takes_nothing_from_a_sign_in_under_way(house: House) -> None:
+    await client_flow.create(house.world, LEAVING)
+    ada = await house.a_person().with_totp()
+    visitor = Visitor(ada)
+    page = await visitor.get(asked())
+    page = await visitor.post(page.form("/sign-in"), username=ada.email, password=ada.password)
+    assert page.path == "/sign-in/second-factor"
+    await visitor.get("/oauth2/logout")
+    page = await visitor.post(page.form("/sign-in/second-factor"), code=ada.code())
+    assert "code" in answer(page)
+
+
+async def test_a_refresh_for_less_than_openid_brings_no_id_token(house: House) -> None:
+    await client_flow.create(house.world, LEAVING)
+    tokens = await signed_in(house, Visitor(await house.a_person()))
+    body = {"grant_type": "refresh_token", "refresh_token": tokens["refresh_token"], "client_id": "portal"}
+    told = (await house.client.post("/oauth2/token", data=body | {"scope": "email"})).json()
+    assert told["scope"] == "email"
+    assert "id_token" not in told
+
+
+async def test_a_silent_request_whose_session_ends_in_that_moment_is_told_so(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await client_flow.create(house.world, LEAVING)
+    visitor = Visitor(await house.a_person())
+    await visitor.sign_in()
+    genuine = session_flow.stands
+
+    async def late(tx: Connection, caller: Caller) -> bool:
+        await tx.execute(
+            "UPDATE session SET ended_at = now(), end_reason = 'revoked' WHERE id = $1", caller.session
+        )
+        return await genuine(tx, caller)
+
+    monkeypatch.setattr(session_flow, "stands", late)
+    assert answer(await visitor.get(asked(prompt="none")))["error"] == "login_required"
+
+
+async def test_a_first_partys_grant_for_when_nobody_is_there_is_shown_and_taken_back(house: House) -> None:
+    await client_flow.create(house.world, LEAVING)
+    visitor = Visitor(await house.a_person())
+    tokens = await signed_in(house, visitor, scope="openid offline_access")
+    page = await visitor.get("/account")
+    assert "access while you are away" in page.text
+    await visitor.fill(page, "/account/portals/portal/revoke")
+    assert (await refreshed(house, tokens["refresh_token"])).json()["error"] == "invalid_grant"
+    assert "access while you are away" not in (await visitor.get("/account")).text

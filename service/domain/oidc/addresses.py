@@ -2,8 +2,9 @@
 
 import ipaddress
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import TypeAlias
+from urllib.parse import urlencode
 
 #: Characters of an address.
 MAX = 2000
@@ -93,6 +94,11 @@ def origin_faults(origin: str) -> Iterator[Said]:
     yield from _place(scheme, authority)
     if authority.endswith(":443" if scheme == "https" else ":80"):
         yield "port", "browsers leave the usual port out"
+
+
+def with_query(uri: str, parameters: Mapping[str, str]) -> str:
+    """An address of a client with more in its query, beside what it holds already (RFC 6749 §4.1.2)."""
+    return uri + ("&" if "?" in uri else "?") + urlencode(parameters)
 
 
 def _is_host(host: str) -> bool:

@@ -29,7 +29,6 @@ _PROMPTS = frozenset({"none", "login", "consent", "select_account"})
 class AuthorizationRequest:
     """A request that may be answered. `scope` is what the client may have of what it asked for."""
 
-    client_id: str
     redirect_uri: str
     response_mode: ResponseMode
     scope: Sequence[str]
@@ -41,7 +40,6 @@ class AuthorizationRequest:
     acr_values: Sequence[str]
     login_hint: str | None
     id_token_hint: str | None
-    ui_locales: Sequence[str]
     #: By place (`userinfo`, `id_token`) and name: whether it is essential, and the values that would do.
     claims: Mapping[str, Any]
     #: What a third party needs the person's word for: the scope, and the scopes of the claims asked by name.
@@ -167,10 +165,9 @@ def judge(parameters: Parameters, client: Client, redirect_uri: str) -> Authoriz
         if refusal := check(parameters, client):
             return refusal
     asked = set(_words(parameters, "scope"))
-    asked_by_name = claims.read(value(parameters, "claims") or "{}") or {}
+    asked_by_name = claims.within(claims.read(value(parameters, "claims") or "{}") or {}, client.scopes)
     age = value(parameters, "max_age")
     return AuthorizationRequest(
-        client_id=client.id,
         redirect_uri=redirect_uri,
         response_mode=response_mode(parameters),
         scope=[one for one in client.scopes if one in asked],
@@ -182,7 +179,6 @@ def judge(parameters: Parameters, client: Client, redirect_uri: str) -> Authoriz
         acr_values=_words(parameters, "acr_values"),
         login_hint=value(parameters, "login_hint"),
         id_token_hint=value(parameters, "id_token_hint"),
-        ui_locales=_words(parameters, "ui_locales"),
         claims=asked_by_name,
         consent=[one for one in client.scopes if one in asked | claims.scopes_reached(asked_by_name)],
     )

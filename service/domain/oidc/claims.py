@@ -92,12 +92,22 @@ def _wishes(asked: Mapping[str, Any]) -> Mapping[str, Any]:
     kept: dict[str, Any] = {}
     for name in KNOWN & set(asked):
         wish = asked[name] if isinstance(asked[name], dict) else {}
-        values = wish["values"] if isinstance(wish.get("values"), list) else [wish.get("value")]
-        texts = [value for value in values if isinstance(value, str)]
+        values = wish["values"] if isinstance(wish.get("values"), list) else []
+        texts = [value for value in (wish.get("value"), *values) if isinstance(value, str)]
         if not all(text.isprintable() for text in texts):
             raise ValueError(name)
         kept[name] = {"essential": wish.get("essential") is True, "values": texts}
     return kept
+
+
+def within(asked: Mapping[str, Any], allowed: Sequence[str]) -> Mapping[str, Any]:
+    """A claims request without the names that the client's scopes do not open: kept, they would be told once
+    its record grew, without the person's word."""
+    known = _opened(allowed) | {"sub", "acr"}
+    return {
+        place: {name: wish for name, wish in wishes.items() if name in known}
+        for place, wishes in asked.items()
+    }
 
 
 def scopes_reached(asked: Mapping[str, Any]) -> set[str]:

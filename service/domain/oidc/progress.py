@@ -43,22 +43,29 @@ class SignedIn:
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
-    """A request under way: of which client, since when, about whom (the `sub` of its hint), and the sessions
-    in which the person chose to go on, allowed it, or denied it."""
+class Said:
+    """What is known of a request under way: since when it is, about whom (the `sub` of its hint), and the
+    sessions in which the person chose to go on, allowed it, or denied it."""
 
-    request: AuthorizationRequest
-    client: Client
     begun_at: datetime
     hinted: str | None
     chosen_by: UUID | None
     allowed_by: UUID | None
     denied_by: UUID | None
 
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """A request of a client, and what was said to it."""
+
+    request: AuthorizationRequest
+    client: Client
+    said: Said
+
     def answered_by(self, person: SignedIn) -> bool:
         """Whether the sign-in was made since the request began: whoever was sent to the form and came back
         has done what was asked."""
-        return person.auth_time >= self.begun_at
+        return person.auth_time >= self.said.begun_at
 
 
 Verdict: TypeAlias = Owed | Refusal | None
@@ -67,7 +74,7 @@ Step: TypeAlias = Callable[[Asked, SignedIn, datetime], Verdict]
 
 def _the_right_one(asked: Asked, person: SignedIn, _: datetime) -> Verdict:
     """An answer must never be about another person than was asked for (§5.5.1, §3.1.2.1)."""
-    wanted = {claims.subject_wanted(asked.request.claims), asked.hinted} - {None}
+    wanted = {claims.subject_wanted(asked.request.claims), asked.said.hinted} - {None}
     if not wanted - {str(person.sub)}:
         return None
     if asked.answered_by(person):
@@ -78,7 +85,7 @@ def _the_right_one(asked: Asked, person: SignedIn, _: datetime) -> Verdict:
 def _account(asked: Asked, person: SignedIn, _: datetime) -> Verdict:
     if "select_account" not in asked.request.prompt:
         return None
-    chosen = asked.answered_by(person) or asked.chosen_by == person.session
+    chosen = asked.answered_by(person) or asked.said.chosen_by == person.session
     return None if chosen else Owed.ACCOUNT
 
 
@@ -107,9 +114,9 @@ def _strong(asked: Asked, person: SignedIn, _: datetime) -> Verdict:
 
 def _consent(asked: Asked, person: SignedIn, _: datetime) -> Verdict:
     """A third party needs the person's word, and whoever asks for it by `prompt=consent` needs it anew."""
-    if asked.denied_by == person.session:
+    if asked.said.denied_by == person.session:
         return Refusal("access_denied", "the person said no")
-    again = "consent" in asked.request.prompt and asked.allowed_by != person.session
+    again = "consent" in asked.request.prompt and asked.said.allowed_by != person.session
     known = asked.client.first_party or set(asked.request.consent) <= set(person.allowed)
     return None if known and not again else Owed.CONSENT
 
@@ -127,8 +134,11 @@ _SILENT: Mapping[Owed, Refusal] = {
 }
 
 
-def judge(asked: Asked, person: SignedIn | None, now: datetime) -> Verdict:
+def judge(
+    request: AuthorizationRequest, client: Client, said: Said, person: SignedIn | None, now: datetime
+) -> Verdict:
     """What is owed next, why it is refused, or None where the code may be given."""
+    asked = Asked(request, client, said)
     verdict: Verdict = Owed.SIGN_IN if person is None else None
     for step in STEPS:
         if verdict is None and person is not None:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from service import crypto
 from service.domain.oidc import assertions
 from service.domain.oidc.assertions import BadAssertion
-from service.domain.oidc.clients import Client, is_id
+from service.domain.oidc.clients import Client
 from service.errors import InvalidClient
 from service.stores import clients as client_store
 from service.world import World
@@ -27,10 +27,8 @@ class Credentials:
 async def authenticated(world: World, credentials: Credentials) -> Client:
     """The client, once it proved itself (RFC 6749 §2.3, RFC 7523 §2.2). Raises InvalidClient."""
     async with world.db.connection() as connection:
-        now = world.clock.now()
-        known = is_id(credentials.client_id)
-        found = await client_store.by_id(connection, credentials.client_id, now) if known else None
-    if found is None or found.client.disabled:
+        found = await client_store.serving(connection, credentials.client_id, world.clock.now())
+    if found is None:
         raise InvalidClient("no such client")
     if credentials.method != found.client.token_endpoint_auth_method:
         raise InvalidClient("another method than the record's")

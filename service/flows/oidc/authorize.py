@@ -13,24 +13,19 @@ from service import crypto
 from service.domain import sessions as session_rules
 from service.domain.oidc import authorize, progress
 from service.domain.oidc.authorize import AuthorizationRequest, Refusal
-from service.domain.oidc.clients import Client, is_id, redirect_fits
+from service.domain.oidc.clients import Client
 from service.domain.oidc.progress import Decision, Owed
 from service.domain.sign_in import Origin
 from service.errors import InvalidRequest
 from service.flows import audit, tokens
 from service.flows import sessions as session_flow
-from service.flows.oidc.par import opened
+from service.flows.oidc import requests
 from service.flows.sessions import Caller
-from service.keyring import BadToken
 from service.stores import accounts as account_store
-from service.stores import clients as client_store
 from service.stores import codes as code_store
-from service.stores import sessions as session_store
 from service.stores.codes import Underway
 from service.stores.postgres import Connection
 from service.world import World
-
-_NOBODY = Refusal("login_required", "nobody is signed in")
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +56,18 @@ class Waiting:
 
 
 @dataclass(frozen=True, slots=True)
+class Ready:
+    """Nothing is owed any more: what was asked, by whom, and who answers."""
+
+    asked: AuthorizationRequest
+    client: Client
+    caller: Caller
+
+    def waiting(self, owed: Owed) -> Waiting:
+        return Waiting(owed, self.asked.login_hint, self.client, self.asked.consent)
+
+
+@dataclass(frozen=True, slots=True)
 class Answered:
     """It was answered already, by another tab or an earlier load of the same page."""
 
@@ -71,9 +78,9 @@ Progress: TypeAlias = Answer | Waiting | Answered
 async def begin(world: World, browser: str, sent: authorize.Parameters) -> Begun | Answer:
     """Keep a request until somebody has signed in. Raises InvalidRequest, for a page and never a redirect,
     unless client and redirect URI are proved; everything else that is wrong goes back to the client."""
-    parameters = await opened(world, sent)
-    client, redirect_uri = await _proved(world, parameters)
-    judged = _judged(world, parameters, client, redirect_uri)
+    parameters = await requests.opened(world, sent)
+    client, redirect_uri = await requests.proved(world, parameters)
+    judged = requests.judged(world, parameters, client, redirect_uri)
     if isinstance(judged, Refusal):
         return _refused(world, redirect_uri, parameters, judged)
     handle = session_rules.opaque(session_rules.REQUEST, world.entropy.token(32))
@@ -98,33 +105,25 @@ async def go_on(world: World, origin: Origin, browser: str, handle: str, caller:
     found = await _underway(world, browser, handle)
     if found.answered:
         return Answered()
-    client, redirect_uri = await _proved(world, found.parameters)
-    judged = _judged(world, found.parameters, client, redirect_uri)
-    verdict = judged if isinstance(judged, Refusal) else await _verdict(world, judged, client, caller, found)
-    if isinstance(verdict, Owed) and not isinstance(judged, Refusal):
-        return Waiting(verdict, judged.login_hint, client, judged.consent)
+    client, redirect_uri = await requests.proved(world, found.parameters)
+    verdict = await _verdict(world, found, client, redirect_uri, caller)
+    if isinstance(verdict, Waiting):
+        return verdict
 
-    async def act(tx: Connection) -> Progress:
-        if caller is not None:
-            held = await account_store.hold(tx, caller.person)
-            if not held.stands(caller.epoch) or await session_store.living(tx, caller.session) is None:
-                raise InvalidRequest("the session ended meanwhile")
-            allowed = await code_store.consented(tx, caller.person, client.id)
-            if not isinstance(judged, Refusal) and verdict is None and not _covers(allowed, judged, client):
-                # Taken back since it was read.
-                return Waiting(Owed.CONSENT, judged.login_hint, client, judged.consent)
+    async def act(tx: Connection) -> Progress | None:
+        if caller is not None and not await session_flow.stands(tx, caller):
+            return None
+        if isinstance(verdict, Ready) and not await _is_allowed(tx, verdict):
+            # Taken back since it was read.
+            return verdict.waiting(Owed.CONSENT)
         if not await code_store.answer(tx, crypto.sha256(handle), crypto.sha256(browser), world.clock.now()):
             return Answered()
-        if isinstance(verdict, Refusal) or isinstance(judged, Refusal) or caller is None:
-            refusal = verdict if isinstance(verdict, Refusal) else _NOBODY
-            return _refused(world, redirect_uri, found.parameters, refusal)
-        return await _code(world, tx, origin, judged, client, caller)
+        if isinstance(verdict, Ready):
+            return await _code(world, tx, origin, verdict)
+        return _refused(world, redirect_uri, found.parameters, verdict)
 
-    return await world.db.transact(act)
-
-
-def _covers(allowed: Sequence[str], asked: AuthorizationRequest, client: Client) -> bool:
-    return client.first_party or set(asked.consent) <= set(allowed)
+    # A session that ended in this moment is nobody's: what is owed, or said, then is judged again.
+    return await world.db.transact(act) or await go_on(world, origin, browser, handle, None)
 
 
 async def decide(
@@ -134,13 +133,16 @@ async def decide(
     the scopes that the page has `shown`. Raises InvalidRequest for a request of another browser, or one that
     has expired, and as `sessions.acting` does."""
     found = await _underway(world, browser, handle)
-    client, redirect_uri = await _proved(world, found.parameters)
-    judged = _judged(world, found.parameters, client, redirect_uri)
+    client, redirect_uri = await requests.proved(world, found.parameters)
+    judged = requests.judged(world, found.parameters, client, redirect_uri)
 
     async def act(tx: Connection) -> None:
         digests = crypto.sha256(handle), crypto.sha256(browser)
-        await code_store.decide(tx, *digests, caller.session, decision)
-        if decision == "allow" and not client.first_party and isinstance(judged, AuthorizationRequest):
+        waits = await code_store.decide(tx, *digests, caller.session, decision)
+        if not waits or client.first_party or decision != "allow":
+            # A form that is sent again, after its answer, must not bring back what was taken back meanwhile.
+            return
+        if isinstance(judged, AuthorizationRequest):
             scopes = [one for one in judged.consent if one in shown]
             await code_store.consent(tx, caller.person, client.id, scopes, world.clock.now())
 
@@ -156,53 +158,43 @@ async def _underway(world: World, browser: str, handle: str) -> Underway:
 
 
 async def _verdict(
-    world: World, asked: AuthorizationRequest, client: Client, caller: Caller | None, found: Underway
-) -> progress.Verdict:
-    signed_in: progress.SignedIn | None = None
-    if caller is not None:
-        async with world.db.connection() as connection:
-            person = await account_store.by_id(connection, caller.person)
-            allowed = await code_store.consented(connection, caller.person, client.id)
-        if person is not None:
-            signed_in = progress.SignedIn(
-                caller.session, person.sub, caller.amr, caller.auth_time, person.enrolled, allowed
-            )
-    return progress.judge(
-        progress.Asked(
-            asked,
-            client,
-            found.created_at,
-            asked.id_token_hint and str(tokens.read_id_token(world, asked.id_token_hint)["sub"]),
-            found.chosen_by,
-            found.allowed_by,
-            found.denied_by,
-        ),
-        signed_in,
-        world.clock.now(),
+    world: World, found: Underway, client: Client, redirect_uri: str, caller: Caller | None
+) -> Waiting | Refusal | Ready:
+    """What the request needs of whoever is signed in, why it is refused, or all that its code is made of."""
+    asked = requests.judged(world, found.parameters, client, redirect_uri)
+    if isinstance(asked, Refusal):
+        return asked
+    hint = asked.id_token_hint and str(tokens.read_id_token(world, asked.id_token_hint)["sub"])
+    said = progress.Said(found.created_at, hint, found.chosen_by, found.allowed_by, found.denied_by)
+    owed = progress.judge(asked, client, said, await _signed_in(world, caller, client), world.clock.now())
+    if isinstance(owed, Refusal):
+        return owed
+    if owed is not None or caller is None:
+        return Waiting(owed or Owed.SIGN_IN, asked.login_hint, client, asked.consent)
+    return Ready(asked, client, caller)
+
+
+async def _signed_in(world: World, caller: Caller | None, client: Client) -> progress.SignedIn | None:
+    if caller is None:
+        return None
+    async with world.db.connection() as connection:
+        person = await account_store.by_id(connection, caller.person)
+        allowed = await code_store.consented(connection, caller.person, client.id)
+    if person is None:
+        return None
+    return progress.SignedIn(
+        caller.session, person.sub, caller.amr, caller.auth_time, person.enrolled, allowed
     )
 
 
-def _judged(
-    world: World, parameters: authorize.Parameters, client: Client, redirect_uri: str
-) -> AuthorizationRequest | Refusal:
-    """The request as it is read, and a hint that is one of our ID tokens."""
-    judged = authorize.judge(parameters, client, redirect_uri)
-    if isinstance(judged, AuthorizationRequest) and judged.id_token_hint is not None:
-        try:
-            tokens.read_id_token(world, judged.id_token_hint)
-        except BadToken:
-            return Refusal("invalid_request", "id_token_hint is not an ID token of this service")
-    return judged
+async def _is_allowed(tx: Connection, ready: Ready) -> bool:
+    """Whether a third party has the person's word for all it would get; their row is held."""
+    allowed = await code_store.consented(tx, ready.caller.person, ready.client.id)
+    return ready.client.first_party or set(ready.asked.consent) <= set(allowed)
 
 
-async def _code(
-    world: World,
-    tx: Connection,
-    origin: Origin,
-    asked: AuthorizationRequest,
-    client: Client,
-    caller: Caller,
-) -> Answer:
+async def _code(world: World, tx: Connection, origin: Origin, ready: Ready) -> Answer:
+    asked, client, caller = ready.asked, ready.client, ready.caller
     now = world.clock.now()
     code = session_rules.opaque(session_rules.CODE, world.entropy.token(32))
     await code_store.add(
@@ -231,21 +223,6 @@ async def _code(
         scope=" ".join(asked.scope),
     )
     return Answer(asked.redirect_uri, asked.response_mode, _stamped(world, {"code": code}, asked.state))
-
-
-async def _proved(world: World, parameters: authorize.Parameters) -> tuple[Client, str]:
-    """The client and the redirect URI, once both are certain: one value each, a living client, an address
-    of its own. Nothing is redirected before (RFC 9700 §4.11.2)."""
-    named, wanted = parameters.get("client_id", ()), parameters.get("redirect_uri", ())
-    if len(named) != 1 or len(wanted) != 1 or not is_id(named[0]):
-        raise InvalidRequest("client_id and redirect_uri have to stand once each")
-    async with world.db.connection() as connection:
-        registered = await client_store.by_id(connection, named[0], world.clock.now())
-    if registered is None or registered.client.disabled:
-        raise InvalidRequest("no such client")
-    if not redirect_fits(registered.client, wanted[0]):
-        raise InvalidRequest("the redirect URI is not one of the client's")
-    return registered.client, wanted[0]
 
 
 def _refused(world: World, redirect_uri: str, parameters: authorize.Parameters, refusal: Refusal) -> Answer:

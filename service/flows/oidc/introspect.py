@@ -58,8 +58,7 @@ async def _living_scope(world: World, client: Client, token: str, claims: Mappin
 async def _serves(world: World, client: str) -> bool:
     """Whether a registered client is there and not disabled."""
     async with world.db.connection() as connection:
-        found = await client_store.by_id(connection, client, world.clock.now())
-    return found is not None and not found.client.disabled
+        return await client_store.serving(connection, client, world.clock.now()) is not None
 
 
 def _refresh(world: World, family: Record) -> Mapping[str, Any]:

@@ -3,10 +3,10 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
-from urllib.parse import urlencode
 
 from service.domain.oidc import authorize
-from service.domain.oidc.clients import Client, is_id, post_logout_fits
+from service.domain.oidc.addresses import with_query
+from service.domain.oidc.clients import Client, post_logout_fits
 from service.domain.sign_in import Origin
 from service.errors import InvalidRequest
 from service.flows import me as me_flow
@@ -82,12 +82,9 @@ async def _client(
     issued_to = str(hint["aud"]) if hint and "aud" in hint else None
     if named is not None and issued_to is not None and named != issued_to:
         raise InvalidRequest("the hint was issued to another client")
-    client = named or issued_to
-    if client is None or not is_id(client):
-        return None
     async with world.db.connection() as connection:
-        found = await client_store.by_id(connection, client, world.clock.now())
-    return found.client if found and not found.client.disabled else None
+        found = await client_store.serving(connection, named or issued_to or "", world.clock.now())
+    return found.client if found else None
 
 
 def _address(parameters: authorize.Parameters, client: Client | None) -> str | None:
@@ -100,8 +97,7 @@ def _address(parameters: authorize.Parameters, client: Client | None) -> str | N
     if client is None or not post_logout_fits(client, wanted):
         raise InvalidRequest("the address is not one of a client's that is known")
     state = authorize.value(parameters, "state")
-    joined = "&" if "?" in wanted else "?"
-    address = wanted if state is None else wanted + joined + urlencode({"state": state})
+    address = wanted if state is None else with_query(wanted, {"state": state})
     if len(address) > _MAX_ADDRESS:
         raise InvalidRequest("the state is too long")
     return address

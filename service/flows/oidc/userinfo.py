@@ -7,7 +7,7 @@ from service.domain.oidc import claims
 from service.domain.sign_in import FRONTEND
 from service.errors import InsufficientScope, InvalidToken
 from service.flows import sessions as session_flow
-from service.flows.oidc.token import known_person
+from service.stores import accounts as account_store
 from service.stores import clients as client_store
 from service.world import World
 
@@ -19,9 +19,9 @@ async def userinfo(world: World, token: str) -> tuple[str, Mapping[str, Any]]:
     if "openid" not in caller.scope:
         raise InsufficientScope("needs the scope openid", scope="openid")
     async with world.db.connection() as connection:
-        registered = await client_store.by_id(connection, caller.client, world.clock.now())
-        if caller.client != FRONTEND and (registered is None or registered.client.disabled):
-            raise InvalidToken("the client is gone or disabled")
-        known = await known_person(connection, caller.person)
+        registered = await client_store.serving(connection, caller.client, world.clock.now())
+        known = await account_store.known(connection, caller.person)
+    if known is None or (registered is None and caller.client != FRONTEND):
+        raise InvalidToken("the person or the client is gone")
     allowed = registered.client.scopes if registered else caller.scope
     return caller.client, claims.for_userinfo(known, caller.scope, caller.asked, allowed)

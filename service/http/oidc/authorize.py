@@ -6,6 +6,7 @@ from urllib.parse import urlencode
 
 from litestar import Response, Router, get, post
 
+from service.domain.oidc.addresses import with_query
 from service.domain.oidc.progress import Decision, Owed
 from service.errors import InvalidRequest, InvalidToken
 from service.flows import me as me_flow
@@ -41,7 +42,7 @@ PARAMETERS: dict[str, str] = {
     "acr_values": "urn:doorward:acr:1fa, urn:doorward:acr:2fa",
     "id_token_hint": "About whom the answer has to be",
     "login_hint": "The address in the form",
-    "ui_locales": "Languages of the pages",
+    "ui_locales": "Accepted; the pages are in English",
     "claims": "OpenID Connect Core 1.0 §5.5",
 }
 
@@ -146,7 +147,12 @@ def _at_once(request: Asking, answer: Answer) -> Response[Any]:
     """An answer before anything was shown: 303 to the client, or the form that carries it."""
     if answer.response_mode == "form_post":
         return _leave(request, answer)
-    return Response("", status_code=303, media_type="text/html", headers={"Location": _address(answer)})
+    return Response(
+        "",
+        status_code=303,
+        media_type="text/html",
+        headers={"Location": with_query(answer.redirect_uri, answer.parameters)},
+    )
 
 
 def _leave(request: Asking, answer: Answer) -> Response[str]:
@@ -156,13 +162,7 @@ def _leave(request: Asking, answer: Answer) -> Response[str]:
         # The one page without `form-action`: its form goes to the proved address, and nowhere else.
         facts: dict[str, Any] = {"address": answer.redirect_uri, "fields": answer.parameters}
         return page(request, "form_post.html", leaves=True, **facts)
-    return page(request, "continue.html", address=_address(answer))
-
-
-def _address(answer: Answer) -> str:
-    """The redirect URI with the answer in its query, beside whatever its own query holds."""
-    joined = "&" if "?" in answer.redirect_uri else "?"
-    return answer.redirect_uri + joined + urlencode(answer.parameters)
+    return page(request, "continue.html", address=with_query(answer.redirect_uri, answer.parameters))
 
 
 def _here(handle: str) -> str:

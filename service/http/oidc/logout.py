@@ -9,7 +9,7 @@ from litestar import Response, Router, get, post
 from service.errors import InvalidRequest
 from service.flows import me as me_flow
 from service.flows.oidc import logout as flow
-from service.flows.oidc.logout import Ask, Left
+from service.flows.oidc.logout import Ask
 from service.http import browser
 from service.http.browser import Asking
 from service.http.guards import MAX_BODY, is_form, origin_of, world_of
@@ -24,7 +24,7 @@ _PARAMETERS: Mapping[str, str] = {
     "post_logout_redirect_uri": "One of the client's own, character by character",
     "state": "Comes back unchanged",
     "logout_hint": "Ignored: the browser's session tells who it is",
-    "ui_locales": "Languages of the pages",
+    "ui_locales": "Accepted; the pages are in English",
 }
 
 
@@ -53,15 +53,12 @@ async def logout(request: Asking) -> Response[Any]:
             "carried": "?" + urlencode(kept) if kept else "",
         }
         return page(request, "logout.html", caller=caller, **facts)
+    # Where nobody was signed in nothing is taken: a link must not break off a sign-in under way.
+    ended = browser.take(request, "session") if caller else []
     if verdict.address is not None:
-        return Response(
-            "",
-            status_code=303,
-            media_type="text/html",
-            headers={"Location": verdict.address},
-            cookies=browser.take(request, "session", "sign-in"),
-        )
-    return _signed_out(request, verdict)
+        headers = {"Location": verdict.address}
+        return Response("", status_code=303, media_type="text/html", headers=headers, cookies=ended)
+    return go(request, _SIGNED_OUT, {"code": "signed_out"}, cookies=ended)
 
 
 @post(
@@ -86,7 +83,9 @@ async def confirm(request: Asking) -> Response[Any]:
     caller = await signed_in(request)
     await form_of(request, caller)
     asked = parameters_of(request.scope["query_string"])
-    return _signed_out(request, await flow.confirm(world_of(request), origin_of(request), caller, asked))
+    left = await flow.confirm(world_of(request), origin_of(request), caller, asked)
+    notice = {"code": "signed_out"} | ({"address": left.address} if left.address else {})
+    return go(request, _SIGNED_OUT, notice, cookies=browser.take(request, "session"))
 
 
 @get(_SIGNED_OUT, include_in_schema=False)
@@ -97,11 +96,6 @@ async def signed_out(request: Asking) -> Response[str]:
         # A form led here, whose policy would block a redirect to the portal.
         return page(request, "continue.html", address=address)
     return page(request, "signed_out.html")
-
-
-def _signed_out(request: Asking, left: Left) -> Response[str]:
-    notice = {"code": "signed_out"} | ({"address": left.address} if left.address else {})
-    return go(request, _SIGNED_OUT, notice, cookies=browser.take(request, "session", "sign-in"))
 
 
 router = Router(

@@ -5,7 +5,7 @@ from typing import Any
 
 from litestar import Response, get, post
 
-from service.errors import InsufficientScope, InvalidGrant, InvalidRequest, InvalidToken, Unavailable
+from service.errors import InsufficientScope, InvalidRequest, InvalidToken, Unavailable
 from service.flows.oidc import userinfo as flow
 from service.http.browser import Asking
 from service.http.errors import oauth
@@ -20,7 +20,7 @@ _TOLD = answer(dict[str, Any], "`sub`, and the claims of the scope")
     "/oauth2/userinfo",
     operation_id="userinfo",
     summary="Who the person is (OpenID Connect Core 1.0 §5.3)",
-    responses=_TOLD | oauth_errors(InvalidToken, InsufficientScope, InvalidGrant, Unavailable),
+    responses=_TOLD | oauth_errors(InvalidToken, InsufficientScope, Unavailable),
     security=[{"bearer": []}],
     tags=["provider"],
     exception_handlers={Exception: oauth},
@@ -35,7 +35,7 @@ async def userinfo(request: Asking) -> Response[bytes]:
     operation_id="userinfoByPost",
     summary="The same by a form, or with the header (RFC 6750 §2.2)",
     operation_class=takes_form({"access_token": "The token, where no header brings it"}),
-    responses=_TOLD | oauth_errors(*BODY, InvalidToken, InsufficientScope, InvalidGrant, Unavailable),
+    responses=_TOLD | oauth_errors(*BODY, InvalidToken, InsufficientScope, Unavailable),
     security=[{"bearer": []}],
     tags=["provider"],
     exception_handlers={Exception: oauth},

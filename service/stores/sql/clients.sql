@@ -86,5 +86,5 @@ RETURNING client_id;
 
 -- name: sweep_assertions
 DELETE FROM client_assertion WHERE (client_id, digest) IN
-  (SELECT client_id, digest FROM client_assertion WHERE expires_at < :before LIMIT :most)
+  (SELECT client_id, digest FROM client_assertion WHERE expires_at < :before LIMIT :most FOR UPDATE SKIP LOCKED)
 RETURNING 1;

@@ -45,17 +45,26 @@ DELETE FROM consent WHERE person_id = :person AND client_id = :client RETURNING 
 UPDATE authorization_code SET used_at = :now WHERE person_id = :person AND client_id = :client AND used_at IS NULL;
 
 -- name: consents
+-- What third parties were allowed, and what first parties may do while the person is away.
 SELECT consent.client_id, client.name, consent.scopes, consent.granted_at
 FROM consent JOIN client ON client.id = consent.client_id
-WHERE person_id = :person ORDER BY granted_at DESC, client_id;
+WHERE person_id = :person
+UNION ALL
+SELECT f.client_id, client.name, string_to_array(min(f.scope), ' '), min(f.created_at)
+FROM refresh_family f JOIN client ON client.id = f.client_id
+WHERE f.person_id = :person AND f.offline AND f.ended_at IS NULL AND f.idle_at > :now AND f.absolute_at > :now
+  AND NOT EXISTS (SELECT FROM consent WHERE consent.person_id = f.person_id AND consent.client_id = f.client_id)
+GROUP BY f.client_id, client.name
+ORDER BY granted_at DESC, client_id;
 
--- name: decide!
+-- name: decide$
 -- What a person says to a request counts in the session in which they say it.
 UPDATE authorization_request SET
   chosen_by = CASE WHEN CAST(:decision AS text) = 'stay' THEN CAST(:session AS uuid) ELSE chosen_by END,
   allowed_by = CASE WHEN :decision = 'allow' THEN CAST(:session AS uuid) ELSE allowed_by END,
   denied_by = CASE WHEN :decision = 'deny' THEN CAST(:session AS uuid) ELSE denied_by END
-WHERE digest = :digest AND browser = :browser AND answered_at IS NULL;
+WHERE digest = :digest AND browser = :browser AND answered_at IS NULL
+RETURNING client_id;
 
 -- name: push_request!
 INSERT INTO pushed_request (digest, client_id, parameters, created_at, expires_at)
@@ -67,13 +76,13 @@ WHERE digest = :digest AND client_id = :client AND used_at IS NULL AND expires_a
 RETURNING parameters;
 
 -- name: sweep_requests
-DELETE FROM authorization_request WHERE digest IN (SELECT digest FROM authorization_request WHERE expires_at < :before LIMIT :most)
+DELETE FROM authorization_request WHERE digest IN (SELECT digest FROM authorization_request WHERE expires_at < :before LIMIT :most FOR UPDATE SKIP LOCKED)
 RETURNING 1;
 
 -- name: sweep_codes
-DELETE FROM authorization_code WHERE digest IN (SELECT digest FROM authorization_code WHERE expires_at < :before LIMIT :most)
+DELETE FROM authorization_code WHERE digest IN (SELECT digest FROM authorization_code WHERE expires_at < :before LIMIT :most FOR UPDATE SKIP LOCKED)
 RETURNING 1;
 
 -- name: sweep_pushed
-DELETE FROM pushed_request WHERE digest IN (SELECT digest FROM pushed_request WHERE expires_at < :before LIMIT :most)
+DELETE FROM pushed_request WHERE digest IN (SELECT digest FROM pushed_request WHERE expires_at < :before LIMIT :most FOR UPDATE SKIP LOCKED)
 RETURNING 1;

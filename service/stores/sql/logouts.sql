@@ -34,5 +34,5 @@ RETURNING true;
 
 -- name: sweep
 DELETE FROM logout_notice WHERE (session_id, client_id) IN
-  (SELECT session_id, client_id FROM logout_notice WHERE done_at < :before LIMIT :most)
+  (SELECT session_id, client_id FROM logout_notice WHERE done_at < :before LIMIT :most FOR UPDATE SKIP LOCKED)
 RETURNING 1;

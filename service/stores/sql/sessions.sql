@@ -36,6 +36,7 @@ WHERE id = :session AND ended_at IS NULL AND seen_at < :now;
 -- One that is not offline has no life beyond its session's, and ends with it.
 SELECT f.id, f.session_id, f.person_id, f.client_id, f.scope, f.claims, f.generation, f.salt, f.key_id, f.rotated_at, f.offline,
        f.last_address, f.last_browser, s.cookie IS NOT NULL AS in_browser, s.epoch, s.amr, s.auth_time, s.seen_at,
+       s.ended_at IS NOT NULL AS session_over,
        coalesce(f.ended_at, CASE WHEN NOT f.offline THEN s.ended_at END) AS ended_at,
        coalesce(f.end_reason, CASE WHEN NOT f.offline THEN s.end_reason END) AS end_reason,
        least(f.idle_at, CASE WHEN NOT f.offline THEN s.idle_at END) AS idle_at,
@@ -73,8 +74,10 @@ WHERE id = :session AND person_id = :person AND ended_at IS NULL
 RETURNING id;
 
 -- name: end_families_of_session!
-UPDATE refresh_family SET ended_at = :now, end_reason = :reason
-WHERE session_id = :session AND ended_at IS NULL AND NOT (offline AND :offline_stays);
+-- An offline one stays where the end leaves it, and its client may still have such.
+UPDATE refresh_family f SET ended_at = :now, end_reason = :reason
+WHERE session_id = :session AND ended_at IS NULL AND NOT (offline AND :offline_stays AND EXISTS (
+  SELECT FROM client WHERE client.id = f.client_id AND 'offline_access' = ANY(client.scopes)));
 
 -- name: owe_logouts!
 -- A client that got something in a session is told of its end, whatever became of its grant.

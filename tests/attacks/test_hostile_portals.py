@@ -187,7 +187,7 @@ async def test_whoever_is_asked_because_of_anothers_hint_can_sign_out(house: Hou
     page = await ada.get(logout(id_token_hint=hint, post_logout_redirect_uri=AFTER))
     page = await ada.fill(page, "/oauth2/logout/confirm")
     assert page.answer.status_code == 200, page.text
-    assert set(await ended(house)) == {"signed_out", None}
+    assert await ended(house) == ["signed_out", None]
 
 
 @pytest.mark.parametrize("page", ["consent", "select_account", "reauthentication", "enable"])
@@ -259,20 +259,15 @@ async def test_a_disabled_first_party_client_opens_no_settings(house: House) -> 
     assert (await house.client.get("/v1/me", headers=headers)).status_code == 401
 
 
-@pytest.mark.parametrize(("length", "status"), [(1500, 303), (4000, 400)])
-async def test_what_a_logout_carries_back_is_not_lost_for_being_long(
-    house: House, length: int, status: int
-) -> None:
+async def test_what_a_logout_carries_back_is_not_lost_for_being_long(house: House) -> None:
     await client_flow.create(house.world, LEAVING)
     visitor = Visitor(await house.a_person())
     await signed_in(house, visitor)
-    state = "s" * length
-    page = await visitor.get(logout(client_id="portal", post_logout_redirect_uri=AFTER, state=state))
-    if status == 400:
-        assert page.answer.status_code == 400
-        return
+    wish = {"client_id": "portal", "post_logout_redirect_uri": AFTER}
+    too_long = await visitor.get(logout(**wish, state="s" * 4000))
+    assert too_long.answer.status_code == 400, "what would be lost is refused"
+    page = await visitor.get(logout(**wish, state="s" * 1500))
     sent = await visitor.post(page.form("/oauth2/logout/confirm"), follow=False)
-    assert sent.answer.status_code == 303
     cookies = sent.answer.headers.get_list("set-cookie")
     assert max(len(one) for one in cookies) < 4096, "a browser keeps none that is longer (RFC 6265 §6.1)"
 
