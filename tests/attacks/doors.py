@@ -18,7 +18,7 @@ from service.flows import clients as client_flow
 from service.keyring import ALGORITHMS, PrivateKey
 from tests.attacks.forgery import Genuine, b64, signature
 from tests.builders import House, Person
-from tests.pages.test_portal import CALLBACK, CHALLENGE, PORTAL, VERIFIER, answer, asked
+from tests.pages.portal import CALLBACK, CHALLENGE, PORTAL, VERIFIER, answer, asked
 from tests.pages.visitor import Visitor
 
 ISSUER = "http://127.0.0.1:8400"

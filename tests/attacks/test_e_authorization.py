@@ -14,7 +14,7 @@ from service.flows import clients as client_flow
 from tests.attacks.doors import ISSUER, WEB, doors
 from tests.builders import House
 from tests.flows.invariants import RACERS, ROUNDS, check
-from tests.pages.test_portal import CALLBACK, CHALLENGE, PORTAL, VERIFIER
+from tests.pages.portal import CALLBACK, CHALLENGE, PORTAL, VERIFIER
 from tests.pages.visitor import Visitor
 
 APP = replace(

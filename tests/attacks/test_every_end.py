@@ -16,8 +16,7 @@ from service.flows import accounts as account_flow
 from service.flows import clients as client_flow
 from service.flows import janitor
 from tests.builders import House
-from tests.pages.test_logout import LEAVING
-from tests.pages.test_portal import CALLBACK, VERIFIER, answer, asked, exchange
+from tests.pages.portal import CALLBACK, LEAVING, VERIFIER, answer, asked, exchange
 from tests.pages.visitor import Page, Visitor
 
 CLIENT = replace(

@@ -12,7 +12,7 @@ from service.flows import clients as client_flow
 from tests.attacks.doors import WEB, Doors, doors
 from tests.builders import House
 from tests.flows.invariants import RACERS, ROUNDS, check, claims
-from tests.pages.test_portal import CALLBACK, PORTAL, VERIFIER, answer, asked
+from tests.pages.portal import CALLBACK, PORTAL, VERIFIER, answer, asked
 from tests.pages.visitor import Visitor
 
 OTHER = replace(WEB, id="other")

@@ -15,8 +15,8 @@ from tests.attacks.test_e_authorization import EVIL, page_alone
 from tests.attacks.test_f_tokens import third_party
 from tests.builders import House
 from tests.flows.invariants import check
+from tests.pages.portal import answer, asked
 from tests.pages.test_csrf import ELSEWHERE, OWN
-from tests.pages.test_portal import answer, asked
 from tests.pages.visitor import ORIGIN, Form, Page, Visitor
 
 

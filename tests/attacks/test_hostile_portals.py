@@ -13,8 +13,20 @@ from service.keyring import b64url
 from tests.builders import House
 from tests.flows.invariants import claims
 from tests.http.test_oauth_endpoints import KEY, WITH_KEY, assertion, prove
-from tests.pages.test_logout import AFTER, LEAVING, ended, logout, refreshed, signed_in
-from tests.pages.test_portal import PORTAL, answer, asked, code_for, exchange, userinfo
+from tests.pages.portal import (
+    AFTER,
+    LEAVING,
+    PORTAL,
+    answer,
+    asked,
+    code_for,
+    ended,
+    exchange,
+    logout,
+    refreshed,
+    signed_in,
+    userinfo,
+)
 from tests.pages.visitor import Form, Page, Visitor
 
 THIRD = replace(LEAVING, first_party=False, scopes=("openid", "profile", "email", "phone", "offline_access"))

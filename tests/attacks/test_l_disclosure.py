@@ -13,7 +13,7 @@ from tests.attacks.doors import ISSUER, Signer, doors
 from tests.attacks.forgery import opened
 from tests.builders import House
 from tests.flows.invariants import claims
-from tests.pages.test_portal import answer, asked
+from tests.pages.portal import answer, asked
 
 PUBLISHED = (
     "/.well-known/openid-configuration",

@@ -14,7 +14,7 @@ from tests.attacks.doors import WEB, Doors, doors
 from tests.attacks.test_e_authorization import APP, EVIL, page_alone
 from tests.builders import House
 from tests.flows.invariants import RACERS
-from tests.pages.test_portal import CALLBACK, answer, asked
+from tests.pages.portal import CALLBACK, answer, asked
 
 
 @pytest.mark.case("K-119")

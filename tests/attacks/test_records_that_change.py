@@ -6,8 +6,7 @@ from dataclasses import replace
 from service.flows import clients as client_flow
 from tests.attacks.test_hostile_portals import THIRD, allow
 from tests.builders import House
-from tests.pages.test_logout import LEAVING, refreshed, signed_in
-from tests.pages.test_portal import PORTAL, answer, asked, exchange, userinfo
+from tests.pages.portal import LEAVING, PORTAL, answer, asked, exchange, refreshed, signed_in, userinfo
 from tests.pages.visitor import Visitor
 
 

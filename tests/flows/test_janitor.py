@@ -5,7 +5,7 @@ from datetime import timedelta
 from service.flows import clients as client_flow
 from service.flows import janitor
 from tests.builders import House
-from tests.pages.test_portal import PORTAL, asked, code_for, exchange
+from tests.pages.portal import PORTAL, asked, code_for, exchange
 from tests.pages.visitor import Visitor
 
 

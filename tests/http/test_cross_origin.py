@@ -12,7 +12,7 @@ from service.flows import clients as client_flow
 from service.world import make_world
 from tests.builders import House
 from tests.conftest import settings_of
-from tests.pages.test_portal import CALLBACK, PORTAL, VERIFIER, code_for
+from tests.pages.portal import CALLBACK, PORTAL, VERIFIER, code_for
 from tests.pages.visitor import Visitor
 
 APP = "https://app.example"

@@ -15,7 +15,7 @@ from joserfc.jwk import ECKey, OKPKey, RSAKey
 from service.domain.oidc.clients import JWT_BEARER, Client
 from service.flows import clients as client_flow
 from tests.builders import House
-from tests.pages.test_portal import CALLBACK, PORTAL, VERIFIER, answer, asked, code_for
+from tests.pages.portal import CALLBACK, PORTAL, VERIFIER, answer, asked, code_for
 from tests.pages.visitor import Visitor
 
 ISSUER = "http://127.0.0.1:8400"

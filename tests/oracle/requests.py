@@ -8,7 +8,7 @@ from typing import Any
 from hypothesis import strategies as st
 
 from service.domain.oidc.clients import Client
-from tests.pages.test_portal import CALLBACK
+from tests.pages.portal import CALLBACK
 
 OTHER = "https://portal.example/other"
 SCOPES = ("openid", "profile", "email")

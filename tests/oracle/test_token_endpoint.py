@@ -18,7 +18,7 @@ from tests.builders import House
 from tests.flows.invariants import check
 from tests.oracle.authlib_server import Code, Oracle, Registered
 from tests.oracle.requests import CLIENTS, OTHER, STRANGER, Asked, requests, systematic
-from tests.pages.test_portal import CALLBACK, CHALLENGE, VERIFIER, answer, asked
+from tests.pages.portal import CALLBACK, CHALLENGE, VERIFIER, answer, asked
 from tests.pages.visitor import Visitor
 
 

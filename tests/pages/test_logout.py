@@ -3,10 +3,7 @@
 import re
 from dataclasses import replace
 from html import unescape
-from typing import Any
-from urllib.parse import urlencode
 
-import httpx
 import pytest
 
 from service.flows import clients as client_flow
@@ -14,42 +11,19 @@ from service.flows import sessions as session_flow
 from service.flows.sessions import Caller
 from service.stores.postgres import Connection
 from tests.builders import House
-from tests.pages.test_portal import PORTAL, answer, asked, exchange
-from tests.pages.visitor import Page, Visitor
-
-AFTER = "https://portal.example/signed-out"
-LEAVING = replace(
+from tests.pages.portal import (
+    AFTER,
+    LEAVING,
     PORTAL,
-    post_logout_redirect_uris=(AFTER,),
-    grant_types=("authorization_code", "refresh_token"),
-    scopes=("openid", "email", "offline_access"),
-    backchannel_logout_uri="https://portal.example/backchannel",
+    answer,
+    asked,
+    ended,
+    exchange,
+    logout,
+    refreshed,
+    signed_in,
 )
-
-
-def logout(**parameters: str) -> str:
-    return "/oauth2/logout?" + urlencode(parameters)
-
-
-async def signed_in(house: House, visitor: Visitor, **changes: str) -> dict[str, Any]:
-    """A person signed in at the portal; its tokens."""
-    page = await visitor.get(asked(**changes))
-    if page.path == "/sign-in":
-        page = await visitor.post(
-            page.form("/sign-in"), username=visitor.person.email, password=visitor.person.password
-        )
-    tokens: dict[str, Any] = (await exchange(house, answer(page)["code"])).json()
-    return tokens
-
-
-async def refreshed(house: House, token: str) -> httpx.Response:
-    body = {"grant_type": "refresh_token", "refresh_token": token, "client_id": "portal"}
-    return await house.client.post("/oauth2/token", data=body)
-
-
-async def ended(house: House) -> list[str | None]:
-    rows = await house.rows("SELECT end_reason FROM session ORDER BY id")
-    return [row["end_reason"] for row in rows]
+from tests.pages.visitor import Page, Visitor
 
 
 @pytest.mark.case("K-66")

@@ -1,82 +1,32 @@
-"""A portal sends somebody to our sign-in page and gets its code, by plain HTML and one redirect at a time."""
+"""A portal sends somebody to our sign-in page and gets its answer: plain HTML, one redirect at a time."""
 
 import base64
 import hashlib
-import json
 import re
 from dataclasses import replace
 from html import unescape
 from typing import Any
-from urllib.parse import parse_qs, urlencode, urlsplit
+from urllib.parse import parse_qs, urlsplit
 
 import httpx
 import pytest
 from joserfc import jwt
 from joserfc.jwk import KeySet
 
-from service.domain.oidc.clients import Client, GrantType
+from service.app import create
 from service.flows import clients as client_flow
+from service.world import make_world
 from tests.builders import House
 from tests.flows.invariants import check, claims
-from tests.pages.visitor import Page, Visitor
-
-CALLBACK = "https://portal.example/callback"
-VERIFIER = "dBjftJeZ4CVP-mB92K27uhbUJU1p1r_wW1gFWFOEjXk"
-CHALLENGE = base64.urlsafe_b64encode(hashlib.sha256(VERIFIER.encode()).digest()).rstrip(b"=").decode()
-PORTAL = Client(
-    "portal",
-    "The Portal",
-    token_endpoint_auth_method="none",
-    redirect_uris=(CALLBACK,),
-    scopes=("openid", "profile", "email"),
-    first_party=True,
+from tests.pages.portal import (
+    CALLBACK,
+    PORTAL,
+    answer,
+    asked,
+    code_for,
+    exchange,
 )
-
-
-def asked(**changes: str) -> str:
-    """The address a portal sends its people to."""
-    good = {
-        "client_id": "portal",
-        "redirect_uri": CALLBACK,
-        "response_type": "code",
-        "scope": "openid email",
-        "state": "s" * 128,
-        "nonce": "n-1",
-        "code_challenge": CHALLENGE,
-        "code_challenge_method": "S256",
-    }
-    return "/oauth2/authorize?" + urlencode({k: v for k, v in (good | changes).items() if v})
-
-
-def answer(page: Page) -> dict[str, str]:
-    """What the redirect, or the page on its way out, carries to the portal."""
-    address = page.answer.headers.get("location")
-    if address is None:
-        (found,) = re.findall(r'http-equiv="refresh" content="0; url=([^"]+)"', page.answer.text)
-        address = unescape(found)
-    url = urlsplit(address)
-    assert f"{url.scheme}://{url.netloc}{url.path}" == CALLBACK
-    return {name: values[0] for name, values in parse_qs(url.query).items()}
-
-
-async def exchange(house: House, bought: str, **changes: Any) -> httpx.Response:
-    body = {
-        "grant_type": "authorization_code",
-        "code": bought,
-        "redirect_uri": CALLBACK,
-        "code_verifier": VERIFIER,
-        "client_id": "portal",
-    } | changes
-    return await house.client.post("/oauth2/token", data={k: v for k, v in body.items() if v is not None})
-
-
-async def code_for(house: House, visitor: Visitor) -> str:
-    page = await visitor.get(asked())
-    if page.path == "/sign-in":
-        page = await visitor.post(
-            page.form("/sign-in"), username=visitor.person.email, password=visitor.person.password
-        )
-    return answer(page)["code"]
+from tests.pages.visitor import Visitor
 
 
 async def test_a_portals_sign_in_survives_both_steps_and_ends_at_the_portal(house: House) -> None:
@@ -114,62 +64,6 @@ async def test_a_portals_sign_in_survives_both_steps_and_ends_at_the_portal(hous
     page = await visitor.get(asked(state="again"))
     assert answer(page)["state"] == "again"
     await check(house)
-
-
-@pytest.mark.case("K-44")
-async def test_a_code_that_comes_twice_ends_what_it_bought(house: House) -> None:
-    await client_flow.create(house.world, PORTAL)
-    visitor = Visitor(await house.a_person())
-    code = await code_for(house, visitor)
-    first = await exchange(house, code)
-    assert first.status_code == 200, first.text
-    again = await exchange(house, code)
-    assert (again.status_code, again.json()["error"]) == (400, "invalid_grant")
-    assert (
-        await house.value("SELECT end_reason FROM refresh_family WHERE client_id = 'portal'") == "code_reuse"
-    )
-    assert (await visitor.get("/account")).path == "/account", "the person's own session goes on"
-
-
-@pytest.mark.case("K-45")
-@pytest.mark.parametrize(
-    "changes",
-    [
-        {"code": "dwc_unknown"},
-        {"code": None},
-        {"redirect_uri": "https://portal.example/other"},
-        {"redirect_uri": None},
-        {"code_verifier": VERIFIER[:-1] + "A"},
-        {"code_verifier": None},
-        {"client_id": "other"},
-        {"client_id": None},
-        {"client_secret": "x"},
-        {"grant_type": "password"},
-        {"grant_type": None},
-    ],
-)
-async def test_whatever_does_not_fit_buys_nothing(house: House, changes: dict[str, Any]) -> None:
-    await client_flow.create(house.world, PORTAL)
-    code = await code_for(house, Visitor(await house.a_person()))
-    refused = await exchange(house, code, **changes)
-    assert refused.status_code in (400, 401), refused.text
-    assert refused.json()["error"] in {
-        "invalid_grant",
-        "invalid_client",
-        "invalid_request",
-        "unsupported_grant_type",
-    }
-    assert "access_token" not in refused.json()
-    assert (await exchange(house, code)).status_code == 200, "and the code is still whole"
-
-
-@pytest.mark.case("K-45")
-async def test_a_code_is_good_for_a_minute(house: House) -> None:
-    await client_flow.create(house.world, PORTAL)
-    code = await code_for(house, Visitor(await house.a_person()))
-    house.clock.advance(61)
-    refused = await exchange(house, code)
-    assert (refused.status_code, refused.json()["error"]) == (400, "invalid_grant")
 
 
 @pytest.mark.case("K-41")
@@ -365,22 +259,6 @@ async def test_a_request_goes_on_in_the_browser_that_began_it_only(house: House)
     assert "dwc_" not in stolen.answer.text
 
 
-async def test_a_portals_tokens_never_outlive_the_session_behind_them(house: House) -> None:
-    await client_flow.create(house.world, PORTAL)
-    ada = await house.a_person()
-    bought = await code_for(house, Visitor(ada))
-    (row,) = await house.rows(
-        "UPDATE session SET absolute_at = created_at + INTERVAL '100 s'"
-        " WHERE person_id = $1 RETURNING absolute_at",
-        ada.id,
-    )
-    tokens = (await exchange(house, bought)).json()
-    over = int(row["absolute_at"].timestamp())
-    assert tokens["expires_in"] <= 100
-    for name in ("access_token", "id_token"):
-        assert over - 2 <= claims(tokens[name])["exp"] <= over
-
-
 async def test_a_request_by_post_from_another_site_becomes_our_own_get(house: House) -> None:
     await client_flow.create(house.world, PORTAL)
     visitor = Visitor(await house.a_person())
@@ -393,114 +271,6 @@ async def test_a_request_by_post_from_another_site_becomes_our_own_get(house: Ho
     )
     assert sent.status_code == 303
     assert "code" in answer(await visitor.get(sent.headers["location"]))
-
-
-async def test_confidential_clients_prove_themselves_by_their_own_method(house: House) -> None:
-    secret = await client_flow.create(
-        house.world, replace(PORTAL, id="portal", token_endpoint_auth_method="client_secret_basic")
-    )
-    assert secret is not None
-    visitor = Visitor(await house.a_person())
-    code = await code_for(house, visitor)
-    for changes in ({}, {"client_secret": secret}, {"client_secret": "wrong"}):
-        refused = await exchange(house, code, **changes)
-        assert (refused.status_code, refused.json()["error"]) == (401, "invalid_client")
-        assert refused.headers["www-authenticate"].startswith("Basic")
-    basic = base64.b64encode(f"portal:{secret}".encode()).decode()
-    body = {
-        "grant_type": "authorization_code",
-        "code": code,
-        "redirect_uri": CALLBACK,
-        "code_verifier": VERIFIER,
-    }
-    issued = await house.client.post("/oauth2/token", data=body, headers={"authorization": f"Basic {basic}"})
-    assert issued.status_code == 200, issued.text
-    assert json.loads(issued.text)["token_type"] == "Bearer"
-
-
-async def userinfo(house: House, token: str, method: str = "GET", **more: Any) -> httpx.Response:
-    headers = {"authorization": f"Bearer {token}"} if token else {}
-    return await house.client.request(method, "/oauth2/userinfo", headers=headers, **more)
-
-
-async def test_userinfo_tells_what_the_scope_opens_by_every_way_of_asking(house: House) -> None:
-    await client_flow.create(house.world, PORTAL)
-    ada = await house.a_person()
-    visitor = Visitor(ada)
-    tokens = (await exchange(house, await code_for(house, visitor))).json()
-    access = tokens["access_token"]
-    body = {"data": {"access_token": access}}
-    for told in (
-        await userinfo(house, access),
-        await userinfo(house, access, "POST"),
-        await userinfo(house, "", "POST", **body),
-    ):
-        assert told.status_code == 200, told.text
-        assert told.headers["cache-control"] == "no-store"
-        assert told.json() == {
-            "sub": claims(tokens["id_token"])["sub"],
-            "email": ada.email,
-            "email_verified": True,
-        }
-    for refused in (
-        await userinfo(house, ""),
-        await userinfo(house, tokens["id_token"]),
-        await userinfo(house, access, "POST", **body),
-        await house.client.get("/oauth2/userinfo", params={"access_token": access}),
-    ):
-        assert refused.status_code in (400, 401)
-        assert "email" not in refused.json()
-    await visitor.fill(await visitor.get("/account"), "/sign-out")
-    assert (await userinfo(house, access)).status_code == 401
-
-
-async def test_what_is_asked_by_name_is_told_where_it_was_asked_for(house: House) -> None:
-    await client_flow.create(house.world, PORTAL)
-    ada = await house.a_person()
-    visitor = Visitor(ada)
-    await visitor.sign_in()
-    wanted = {"userinfo": {"name": {"essential": True}}, "id_token": {"email": None, "phone_number": None}}
-    page = await visitor.get(asked(scope="openid", claims=json.dumps(wanted)))
-    tokens = (await exchange(house, answer(page)["code"])).json()
-    assert claims(tokens["id_token"])["email"] == ada.email
-    await house.rows("UPDATE person SET name = 'Ada' WHERE id = $1", ada.id)
-    assert set((await userinfo(house, tokens["access_token"])).json()) == {"sub", "name"}
-
-
-@pytest.mark.case("K-61")
-async def test_a_portals_refresh_token_rotates_and_is_its_own(house: House) -> None:
-    grants: tuple[GrantType, ...] = ("authorization_code", "refresh_token")
-    await client_flow.create(house.world, replace(PORTAL, grant_types=grants))
-    await client_flow.create(house.world, replace(PORTAL, id="other", grant_types=grants))
-    ada = await house.a_person()
-    visitor = Visitor(ada)
-    tokens = (await exchange(house, await code_for(house, visitor))).json()
-
-    async def refresh(token: str, **more: str) -> httpx.Response:
-        body = {"grant_type": "refresh_token", "refresh_token": token, "client_id": "portal"} | more
-        return await house.client.post("/oauth2/token", data=body)
-
-    wider = await refresh(tokens["refresh_token"], scope="openid email profile")
-    assert (wider.status_code, wider.json()["error"]) == (400, "invalid_scope")
-    foreign = await refresh(tokens["refresh_token"], client_id="other")
-    assert (foreign.status_code, foreign.json()["error"]) == (400, "invalid_grant")
-    second = await refresh(tokens["refresh_token"], scope="openid")
-    assert second.status_code == 200, second.text
-    assert second.json()["scope"] == "openid"
-    assert claims(second.json()["id_token"])["sub"] == claims(tokens["id_token"])["sub"]
-    assert claims(second.json()["id_token"]).get("nonce") is None
-    third = await refresh(second.json()["refresh_token"])
-    assert third.json()["scope"] == "openid email", "the grant itself was not narrowed"
-    by_api = await house.client.post(
-        "/v1/tokens/refresh", json={"refresh_token": third.json()["refresh_token"]}
-    )
-    assert by_api.status_code == 401
-    house.clock.advance(11)
-    theft = await refresh(tokens["refresh_token"])
-    assert (theft.status_code, theft.json()["error"]) == (400, "invalid_grant")
-    assert (await refresh(third.json()["refresh_token"])).status_code == 400
-    reasons = await house.rows("SELECT ended_at, end_reason FROM refresh_family WHERE client_id = 'portal'")
-    assert [row["end_reason"] for row in reasons] == ["refresh_reuse"]
 
 
 async def test_the_answer_by_form_post_is_a_form_to_the_portal(house: House) -> None:
@@ -518,64 +288,47 @@ async def test_the_answer_by_form_post_is_a_form_to_the_portal(house: House) -> 
     assert form.fields["error"] == "invalid_scope"
 
 
-async def test_a_disabled_client_gets_nothing_more(house: House) -> None:
+async def test_a_request_survives_a_restart_between_the_steps(house: House) -> None:
     await client_flow.create(house.world, PORTAL)
-    visitor = Visitor(await house.a_person())
-    code = await code_for(house, visitor)
-    tokens = (await exchange(house, await code_for(house, visitor))).json()
-    await client_flow.disable(house.world, "portal")
-    refused = await exchange(house, code)
-    assert (refused.status_code, refused.json()["error"]) == (401, "invalid_client")
-    assert (await userinfo(house, tokens["access_token"])).status_code == 401
-    assert (await visitor.get(asked())).answer.status_code == 400
+    ada = await house.a_person().with_totp()
+    visitor = Visitor(ada)
+    page = await visitor.get(asked())
+    page = await visitor.post(page.form("/sign-in"), username=ada.email, password=ada.password)
+    again = make_world(house.world.settings, clock=house.clock)
+    await again.refresh()
+    app: Any = create(again)
+    visitor.client._transport = httpx.ASGITransport(app, client=("127.0.0.1", 1))
+    page = await visitor.post(page.form("/sign-in/second-factor"), code=ada.code())
+    code = answer(page)["code"]
+    assert (await exchange(house, code)).status_code == 200
+    await again.close()
 
 
-async def test_a_machine_acts_as_itself_and_opens_no_persons_door(house: House) -> None:
-    machine = Client(
-        "machine",
-        "A machine",
-        grant_types=("client_credentials",),
-        scopes=("reports:read", "reports:write"),
-        audience="https://reports.example",
-    )
-    secret = await client_flow.create(house.world, machine)
-    auth = httpx.BasicAuth("machine", secret or "")
-
-    async def asked_for(**more: str) -> httpx.Response:
-        body = {"grant_type": "client_credentials"} | more
-        return await house.client.post("/oauth2/token", data=body, auth=auth)
-
-    refused = await asked_for(scope="reports:read openid")
-    assert (refused.status_code, refused.json()["error"]) == (400, "invalid_scope")
-    for grant in ("authorization_code", "refresh_token"):
-        wrong = await asked_for(grant_type=grant, code="dwc_x", refresh_token="dwr_x")
-        assert (wrong.status_code, wrong.json()["error"]) == (400, "unauthorized_client")
-    issued = (await asked_for(scope="reports:read")).json()
-    assert set(issued) == {"access_token", "token_type", "expires_in", "scope"}
-    told = claims(issued["access_token"])
-    assert (told["sub"], told["aud"], told["scope"]) == (
-        "machine:machine",
-        "https://reports.example",
-        "reports:read",
-    )
-    for path in ("/v1/me", "/oauth2/userinfo"):
-        answer = await house.client.get(path, headers={"authorization": f"Bearer {issued['access_token']}"})
-        assert answer.status_code == 401
+async def test_an_expired_page_begins_again_and_still_ends_at_the_portal(house: House) -> None:
+    await client_flow.create(house.world, PORTAL)
+    ada = await house.a_person().with_totp()
+    visitor = Visitor(ada)
+    page = await visitor.get(asked())
+    page = await visitor.post(page.form("/sign-in"), username=ada.email, password=ada.password)
+    house.clock.advance(301)
+    page = await visitor.post(page.form("/sign-in/second-factor"), code=ada.code())
+    assert (page.path, "timed out" in page.text) == ("/sign-in", True)
+    page = await visitor.post(page.form("/sign-in"), username=ada.email, password=ada.password)
+    page = await visitor.post(page.form("/sign-in/second-factor"), code=ada.code())
+    assert "code" in answer(page)
 
 
-async def test_the_metadata_says_what_there_is(house: House) -> None:
-    told = (await house.client.get("/.well-known/openid-configuration")).json()
-    issuer = "http://127.0.0.1:8400"
-    assert told["authorization_endpoint"] == f"{issuer}/oauth2/authorize"
-    assert told["token_endpoint"] == f"{issuer}/oauth2/token"
-    assert told["userinfo_endpoint"] == f"{issuer}/oauth2/userinfo"
-    assert told["response_types_supported"] == ["code"]
-    assert told["response_modes_supported"] == ["query", "form_post"]
-    assert told["code_challenge_methods_supported"] == ["S256"]
-    assert told["authorization_response_iss_parameter_supported"] is True
-    assert told["request_uri_parameter_supported"] is False
-    assert set(told["grant_types_supported"]) == {"authorization_code", "refresh_token", "client_credentials"}
-    assert "email" in told["claims_supported"]
-    for endpoint in ("authorization_endpoint", "token_endpoint", "userinfo_endpoint", "jwks_uri"):
-        answer = await house.client.get(told[endpoint].removeprefix(issuer))
-        assert answer.status_code != 404, endpoint
+async def test_whoever_goes_back_after_the_answer_finds_no_second_code(house: House) -> None:
+    await client_flow.create(house.world, PORTAL)
+    ada = await house.a_person().with_totp()
+    visitor = Visitor(ada)
+    first = await visitor.get(asked())
+    second = await visitor.post(first.form("/sign-in"), username=ada.email, password=ada.password)
+    assert "code" in answer(await visitor.post(second.form("/sign-in/second-factor"), code=ada.code()))
+    house.clock.advance(30)
+    back = await visitor.post(second.form("/sign-in/second-factor"), code=ada.code())
+    assert "dwc_" not in back.answer.text
+    whole = await visitor.post(first.form("/sign-in"), username=ada.email, password=ada.password)
+    done = await visitor.post(whole.form("/sign-in/second-factor"), code=ada.code())
+    assert "answered already" in done.text
+    assert await house.value("SELECT count(*) FROM authorization_code") == 1
