@@ -117,5 +117,5 @@ async def refreshed(house: House, token: str) -> httpx.Response:
 
 
 async def ended(house: House) -> list[str | None]:
-    rows = await house.rows("SELECT end_reason FROM session ORDER BY id")
+    rows = await house.rows("SELECT end_reason FROM session ORDER BY created_at, id")
     return [row["end_reason"] for row in rows]
