@@ -217,15 +217,15 @@ class Keyring:
         body = f"{self._headers[key.id, typ]}.{b64url(msgspec.json.encode(claims))}"
         return f"{body}.{b64url(key.signature(body.encode('ascii')))}"
 
-    def verify(self, token: str, typ: str) -> Mapping[str, object]:
+    def verify(self, token: str, typ: str, most: int = 4096) -> Mapping[str, object]:
         """The claims of a JWS that one of our keys signed, of just this `typ`; BadToken otherwise.
 
         The algorithm comes from the key that `kid` names, never from the header: whoever may choose it
         signs with what is public (RFC 8725 §2.1). `typ` is compared before anything else may be believed,
         so that an ID token never passes as an access token (RFC 9068 §4).
         """
-        if len(token) > 4096 or not token.isascii():
-            raise BadToken("longer than the tokens we sign, or not ASCII")
+        if len(token) > most or not token.isascii():
+            raise BadToken("longer than may come here, or not ASCII")
         try:
             header = json.loads(base64.urlsafe_b64decode(token.split(".", 1)[0] + "=="))
         except (ValueError, RecursionError):

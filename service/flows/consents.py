@@ -4,7 +4,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from service.domain.oidc.clients import is_id
 from service.domain.sessions import EndReason
 from service.domain.sign_in import Origin
 from service.errors import DoorwardError, NotFound
@@ -40,12 +39,11 @@ async def take_back(world: World, origin: Origin, caller: Caller, client: str) -
 
     async def act(tx: Connection) -> DoorwardError | None:
         now = world.clock.now()
-        if not is_id(client):
-            return NotFound("not of a client's form")
-        allowed = await code_store.revoke(tx, caller.person, client, now)
+        known = await code_store.consents(tx, caller.person, now)
+        if client not in [row["client_id"] for row in known]:
+            return NotFound("nothing of the kind is this client's")
+        await code_store.revoke(tx, caller.person, client, now)
         ended = await session_store.end_grants(tx, caller.person, client, EndReason.REVOKED, now)
-        if not allowed and not ended:
-            return NotFound("nothing was allowed to this client")
         await audit.record(
             world,
             tx,

@@ -25,7 +25,7 @@ _ENDED = timedelta(minutes=5)
 
 async def tidy(world: World) -> int:
     """Write down the ends of sessions that nobody came back to, and delete everything that is due; how many
-    rows were deleted. Two nodes at once share the work."""
+    rows were deleted. Of the deleting two nodes at once share the work."""
     await _end_sessions(world)
     all_of_it = 0
     while True:

@@ -1,6 +1,6 @@
 """A refresh token exchanged for new tokens: rotation, the grace, and theft (contract §2)."""
 
-from collections.abc import Sequence
+from collections.abc import Callable
 from contextlib import suppress
 from datetime import datetime, timedelta
 
@@ -10,7 +10,7 @@ from service import crypto
 from service.domain import sessions as rules
 from service.domain.sessions import EndReason, RefreshToken, Verdict
 from service.domain.sign_in import Origin
-from service.errors import InvalidRefreshToken, InvalidScope
+from service.errors import InvalidRefreshToken
 from service.flows import audit, tokens
 from service.flows import sessions as session_flow
 from service.flows.tokens import Grant, Tokens
@@ -47,12 +47,13 @@ async def rotate(
     text: str,
     client: str,
     idle_seconds: int | None = None,
-    scope: Sequence[str] = (),
+    may: Callable[[Record], object] = lambda _: None,
 ) -> tuple[Record, RefreshToken]:
     """Spend a refresh token (RFC 6749 §6, RFC 9700 §4.14): its family, and the successor.
 
     Raises InvalidRefreshToken, with the reason when the token is genuine and its client is right; and
-    InvalidScope, before the token is spent, for a `scope` beyond the family's: a wrong wish must not cost it.
+    whatever `may` raises of the family, before the token is spent: a refusal must not cost it, or its retry
+    would be theft.
     """
     token = rules.parse_refresh(text)
     if token is None:
@@ -64,8 +65,8 @@ async def rotate(
         key = _prove(world, family, token, client)
         verdict = _judge(world, family, token, now)
         granted = verdict is Verdict.SAME_SUCCESSOR
-        if (granted or verdict is Verdict.ROTATE) and not set(scope) <= set(_scope(family)):
-            raise InvalidScope("wider than what was granted")
+        if family and (granted or verdict is Verdict.ROTATE):
+            may(family)
         if verdict is Verdict.ROTATE:
             granted = await session_store.rotate(
                 connection, token.family, token.generation, idle_at, origin, now
@@ -126,8 +127,10 @@ def _prove(world: World, family: Record | None, token: RefreshToken, client: str
     return key.material
 
 
-def _scope(family: Record | None) -> Sequence[str]:
-    return family["scope"].split() if family else []
+def is_session_over(world: World, family: Record) -> bool:
+    """Whether the session of a family has ended, written down or not."""
+    now, lives = world.clock.now(), (family["session_idle_at"], family["session_absolute_at"])
+    return family["session_ended_at"] is not None or any(at is not None and at <= now for at in lives)
 
 
 def _judge(world: World, family: Record | None, token: RefreshToken, now: datetime) -> Verdict | EndReason:

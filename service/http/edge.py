@@ -51,7 +51,8 @@ class Edge:
         state: dict[str, Any] = {**(scope.get("state") or {}), "request_id": request_id}
         scope["state"] = state
         began, status, method, begun = monotonic(), 500, str(scope.get("method"))[:10], False
-        if method == "HEAD" and scope["path"] not in _ANSWERED_ONCE:
+        head_too = scope["path"].rstrip("/") not in _ANSWERED_ONCE
+        if method == "HEAD" and head_too:
             # What there is to GET can be asked for its head alone (RFC 9110 §9.3.2).
             scope["method"] = HttpMethod.GET
 
@@ -60,7 +61,8 @@ class Edge:
             if message["type"] == "http.response.start":
                 begun = True
                 status = message["status"]
-                headers = [_with_head(*header) for header in message.get("headers", [])]
+                headers = list(message.get("headers", []))
+                headers = [_with_head(*header) for header in headers] if head_too else headers
                 headers += [(b"x-request-id", request_id.encode()), *self._always]
                 if not any(name.lower() == b"cache-control" for name, _ in headers):
                     # Whatever does not say it may be kept holds a token, a code or a person's data.

@@ -169,10 +169,15 @@ def _rendered(template: str, *, nonce: str, **facts: Any) -> str:
     return _templates.get_template(template).render(known | facts)
 
 
+#: Pages that a portal's request may lead over; of any other its address says nothing.
+_ON_THE_WAY = ("/sign-in", "/account/reauthentication", "/account/two-factor/enable")
+
+
 def _is_of_a_portal(request: Asking) -> bool:
     """Whether a page stands on the way back to a portal, which may have opened it in a popup and has to hear
     from it: a policy about openers would cut them apart for good (contract §6)."""
-    return request.scope["path"] == "/continue" or "/continue" in return_to(request)
+    path = request.scope["path"].rstrip("/")
+    return path == "/continue" or (path.startswith(_ON_THE_WAY) and "/continue" in return_to(request))
 
 
 def go(

@@ -134,13 +134,10 @@ async def consent(tx: Connection, person: UUID, client: str, scopes: Sequence[st
     await _sql.grant_consent(tx, person=person, client=client, scopes=list(scopes), now=now)
 
 
-async def revoke(tx: Connection, person: UUID, client: str, now: datetime) -> bool:
-    """Forget what a person allowed a client, and void its codes that were not redeemed yet; False when
-    nothing was allowed."""
-    if await _sql.revoke_consent(tx, person=person, client=client) is None:
-        return False
+async def revoke(tx: Connection, person: UUID, client: str, now: datetime) -> None:
+    """Forget what a person allowed a client, and void its codes that were not redeemed yet."""
     await _sql.void_codes(tx, person=person, client=client, now=now)
-    return True
+    await _sql.revoke_consent(tx, person=person, client=client)
 
 
 async def consents(tx: Connection, person: UUID, now: datetime) -> Sequence[Record]:

@@ -221,21 +221,6 @@ async def test_no_page_of_a_sign_in_for_a_portal_cuts_the_window_that_opened_it(
     assert "cross-origin-opener-policy" not in found.answer.headers, found.path
 
 
-async def test_an_id_token_of_ours_is_taken_back_as_a_hint_however_long_its_nonce(house: House) -> None:
-    await client_flow.create(house.world, LEAVING)
-    visitor = Visitor(await house.a_person())
-    page = await visitor.get(asked(nonce="n" * 3500))
-    if page.path == "/sign-in":
-        page = await visitor.post(
-            page.form("/sign-in"), username=visitor.person.email, password=visitor.person.password
-        )
-    told = answer(page)
-    if "error" in told:
-        return
-    hint = (await exchange(house, told["code"])).json()["id_token"]
-    assert (await visitor.get(logout(id_token_hint=hint))).answer.status_code == 200
-
-
 async def test_two_who_redeem_one_code_at_once_leave_nobody_with_a_grant(house: House) -> None:
     """RFC 6749 §4.1.2: used more than once, also when both come in the same moment."""
     await client_flow.create(house.world, PORTAL)

@@ -89,16 +89,18 @@ def test_only_what_anything_is_made_of_is_kept() -> None:
 @pytest.mark.parametrize(
     ("asked", "wanted"),
     [
-        ({}, None),
-        ({"id_token": {"sub": None}}, None),
-        ({"id_token": {"sub": {"essential": True}}}, None),
-        ({"id_token": {"sub": {"value": 5}}}, None),
-        ({"userinfo": {"sub": {"value": "x"}}}, None),
-        ({"id_token": {"sub": {"value": str(SUB)}}}, str(SUB)),
+        ({}, []),
+        ({"id_token": {"sub": None}}, []),
+        ({"id_token": {"sub": {"essential": True}}}, []),
+        ({"id_token": {"sub": {"value": 5}}}, []),
+        ({"userinfo": {"sub": {"value": "x"}}}, []),
+        ({"id_token": {"sub": {"value": str(SUB)}}}, [str(SUB)]),
+        ({"id_token": {"sub": {"value": "a", "values": []}}}, ["a"]),
+        ({"id_token": {"sub": {"value": "a", "values": ["b"]}}}, ["a", "b"]),
     ],
 )
-def test_a_request_may_name_the_person(asked: Any, wanted: str | None) -> None:
-    assert claims.subject_wanted(read(asked)) == wanted
+def test_a_request_may_name_the_person(asked: Any, wanted: list[str]) -> None:
+    assert claims.subjects_wanted(read(asked)) == wanted
 
 
 @pytest.mark.parametrize(
@@ -131,5 +133,5 @@ def test_no_request_makes_more_known_than_there_is(sent: dict[str, Any]) -> None
     known = {"sub", *ADA.claims()}
     assert set(claims.for_userinfo(ADA, ALL, asked, ALL)) <= known
     assert set(claims.for_id_token(ADA, asked, ALL)) <= known
-    claims.subject_wanted(asked)
+    claims.subjects_wanted(asked)
     claims.acr_essential(asked)

@@ -18,7 +18,7 @@ from service.domain.oidc.clients import Client
 ResponseMode: TypeAlias = Literal["query", "form_post"]
 Parameters: TypeAlias = Mapping[str, Sequence[str]]
 
-#: The most that `max_age` may be, seconds, and a nonce, characters.
+#: The most that `max_age` may be, seconds, and a nonce, bytes.
 _MAX_AGE, _MAX_NONCE = 315_360_000, 512
 _CHALLENGE = re.compile(r"[A-Za-z0-9_-]{43}", re.ASCII)
 _VERIFIER = re.compile(r"[A-Za-z0-9._~-]{43,128}", re.ASCII)
@@ -114,7 +114,7 @@ def _pkce(parameters: Parameters, client: Client) -> Refusal | None:
 
 def _nonce(parameters: Parameters, _: Client) -> Refusal | None:
     """It stands in the ID token, which has to fit into an address when it comes back as a hint."""
-    if len(value(parameters, "nonce") or "") > _MAX_NONCE:
+    if len((value(parameters, "nonce") or "").encode("utf-8", "replace")) > _MAX_NONCE:
         return Refusal("invalid_request", "nonce is too long")
     return None
 
@@ -165,7 +165,7 @@ def judge(parameters: Parameters, client: Client, redirect_uri: str) -> Authoriz
         if refusal := check(parameters, client):
             return refusal
     asked = set(_words(parameters, "scope"))
-    asked_by_name = claims.within(claims.read(value(parameters, "claims") or "{}") or {}, client.scopes)
+    asked_by_name = claims.opened_by(claims.read(value(parameters, "claims") or "{}") or {}, client.scopes)
     age = value(parameters, "max_age")
     return AuthorizationRequest(
         redirect_uri=redirect_uri,

@@ -19,7 +19,7 @@ BY_SCOPE: Mapping[str, tuple[str, ...]] = {
 
 
 #: The claims that a request may name to any effect (§5.5).
-KNOWN = frozenset({"sub", "acr", *(claim for claims in BY_SCOPE.values() for claim in claims)})
+NAMES = frozenset({"sub", "acr", *(claim for claims in BY_SCOPE.values() for claim in claims)})
 
 
 #: What a claims request may hold at most, characters, and where it may ask.
@@ -90,7 +90,7 @@ def _wishes(asked: Mapping[str, Any]) -> Mapping[str, Any]:
     """What of a wish anything is made of: the claims that we know, each with whether it is essential and the
     values that would do. The rest is ignored (§5.5), and not kept. Raises ValueError for what is no text."""
     kept: dict[str, Any] = {}
-    for name in KNOWN & set(asked):
+    for name in NAMES & set(asked):
         wish = asked[name] if isinstance(asked[name], dict) else {}
         values = wish["values"] if isinstance(wish.get("values"), list) else []
         texts = [value for value in (wish.get("value"), *values) if isinstance(value, str)]
@@ -100,12 +100,12 @@ def _wishes(asked: Mapping[str, Any]) -> Mapping[str, Any]:
     return kept
 
 
-def within(asked: Mapping[str, Any], allowed: Sequence[str]) -> Mapping[str, Any]:
+def opened_by(asked: Mapping[str, Any], allowed: Sequence[str]) -> Mapping[str, Any]:
     """A claims request without the names that the client's scopes do not open: kept, they would be told once
     its record grew, without the person's word."""
-    known = _opened(allowed) | {"sub", "acr"}
+    opened = _opened(allowed) | {"sub", "acr"}
     return {
-        place: {name: wish for name, wish in wishes.items() if name in known}
+        place: {name: wish for name, wish in wishes.items() if name in opened}
         for place, wishes in asked.items()
     }
 
@@ -116,11 +116,11 @@ def scopes_reached(asked: Mapping[str, Any]) -> set[str]:
     return {scope for scope, opened in BY_SCOPE.items() if names & set(opened)}
 
 
-def subject_wanted(asked: Mapping[str, Any]) -> str | None:
-    """The `sub` that the ID token must be about, if the request says so (§5.5.1): another person's sign-in
-    is no answer to it."""
+def subjects_wanted(asked: Mapping[str, Any]) -> Sequence[str]:
+    """The `sub`s of which the ID token must be about one, if the request says so (§5.5.1): another person's
+    sign-in is no answer to it."""
     values: Sequence[str] = asked.get("id_token", {}).get("sub", {}).get("values", [])
-    return values[0] if len(values) == 1 else None
+    return values
 
 
 def acr_essential(asked: Mapping[str, Any]) -> Sequence[str]:

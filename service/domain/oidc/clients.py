@@ -136,6 +136,14 @@ def machine_scopes(client: Client) -> Sequence[str]:
     return [one for one in client.scopes if one not in OF_A_PERSON]
 
 
+def still_held(client: Client, granted: Sequence[str], *, session_over: bool) -> Sequence[str]:
+    """What of a grant the client's record still covers: nothing where `offline_access` alone kept it past the
+    end of its session, and the record lost that."""
+    if session_over and "offline_access" not in client.scopes:
+        return []
+    return [one for one in granted if one in client.scopes]
+
+
 def differences(old: Client, new: Client) -> Mapping[str, tuple[object, object]]:
     """Each field in which two records differ: its old and its new value."""
     pairs = {field.name: (getattr(old, field.name), getattr(new, field.name)) for field in fields(Client)}

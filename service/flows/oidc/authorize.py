@@ -47,9 +47,11 @@ class Answer:
 
 @dataclass(frozen=True, slots=True)
 class Waiting:
-    """The person has something to do first. `client` and `scopes` are what a consent is about."""
+    """The person has something to do first. `somebody` is signed in, though perhaps not who is wanted;
+    `client` and `scopes` are what a consent is about."""
 
     owed: Owed
+    somebody: bool
     login_hint: str | None
     client: Client
     scopes: Sequence[str]
@@ -63,8 +65,13 @@ class Ready:
     client: Client
     caller: Caller
 
-    def waiting(self, owed: Owed) -> Waiting:
-        return Waiting(owed, self.asked.login_hint, self.client, self.asked.consent)
+
+@dataclass(frozen=True, slots=True)
+class Changed:
+    """Between the look and the act the session ended (then it is nobody's) or the consent was taken back: all
+    is judged again, for whoever is there now."""
+
+    caller: Caller | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,20 +117,21 @@ async def go_on(world: World, origin: Origin, browser: str, handle: str, caller:
     if isinstance(verdict, Waiting):
         return verdict
 
-    async def act(tx: Connection) -> Progress | None:
+    async def act(tx: Connection) -> Progress | Changed:
         if caller is not None and not await session_flow.stands(tx, caller):
-            return None
+            return Changed(None)
         if isinstance(verdict, Ready) and not await _is_allowed(tx, verdict):
-            # Taken back since it was read.
-            return verdict.waiting(Owed.CONSENT)
+            return Changed(caller)
         if not await code_store.answer(tx, crypto.sha256(handle), crypto.sha256(browser), world.clock.now()):
             return Answered()
         if isinstance(verdict, Ready):
             return await _code(world, tx, origin, verdict)
         return _refused(world, redirect_uri, found.parameters, verdict)
 
-    # A session that ended in this moment is nobody's: what is owed, or said, then is judged again.
-    return await world.db.transact(act) or await go_on(world, origin, browser, handle, None)
+    outcome: Progress | Changed = await world.db.transact(act)
+    if isinstance(outcome, Changed):
+        return await go_on(world, origin, browser, handle, outcome.caller)
+    return outcome
 
 
 async def decide(
@@ -170,7 +178,7 @@ async def _verdict(
     if isinstance(owed, Refusal):
         return owed
     if owed is not None or caller is None:
-        return Waiting(owed or Owed.SIGN_IN, asked.login_hint, client, asked.consent)
+        return Waiting(owed or Owed.SIGN_IN, caller is not None, asked.login_hint, client, asked.consent)
     return Ready(asked, client, caller)
 
 

@@ -5,7 +5,7 @@ from typing import Any
 
 from asyncpg import Record
 
-from service.domain.oidc.clients import Client
+from service.domain.oidc.clients import Client, still_held
 from service.errors import InvalidToken
 from service.flows import refresh as refresh_flow
 from service.flows import sessions as session_flow
@@ -23,7 +23,9 @@ async def introspect(world: World, client: Client, token: str) -> Mapping[str, A
     """The members of an active token, or `INACTIVE`: for an unknown, expired, revoked and another's alike."""
     family = await refresh_flow.inspect(world, token, client.id)
     if family is not None:
-        return _refresh(world, family)
+        over = refresh_flow.is_session_over(world, family)
+        held = still_held(client, family["scope"].split(), session_over=over)
+        return _refresh(world, family, " ".join(held)) if held else INACTIVE
     try:
         claims = world.keyring.verify(token, "at+jwt")
     except BadToken:
@@ -61,10 +63,10 @@ async def _serves(world: World, client: str) -> bool:
         return await client_store.serving(connection, client, world.clock.now()) is not None
 
 
-def _refresh(world: World, family: Record) -> Mapping[str, Any]:
+def _refresh(world: World, family: Record, scope: str) -> Mapping[str, Any]:
     return {
         "active": True,
-        "scope": family["scope"],
+        "scope": scope,
         "client_id": family["client_id"],
         "sub": str(family["sub"]),
         "iss": world.settings.issuer,

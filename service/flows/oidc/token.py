@@ -5,7 +5,7 @@ what the grant says, which tokens it buys. A grant is one function in `GRANTS`.
 """
 
 import json
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeAlias
 from uuid import UUID
@@ -16,7 +16,7 @@ from service import crypto
 from service.domain import sessions as session_rules
 from service.domain.oidc import authorize, claims
 from service.domain.oidc.claims import Known
-from service.domain.oidc.clients import Client, machine_scopes
+from service.domain.oidc.clients import Client, machine_scopes, still_held
 from service.domain.sessions import EndReason, RefreshToken
 from service.domain.sign_in import Origin
 from service.errors import (
@@ -98,8 +98,8 @@ async def _by_code(world: World, origin: Origin, client: Client, parameters: Map
         if not await code_store.spend(tx, digest, family.id, now):
             # Another was faster, by whose grant the code is known now; or it has expired.
             spent = await code_store.find(tx, digest)
-            assert spent is not None  # it was there before the person was held
-            await _reused(world, tx, origin, client, spent)
+            if spent is not None:
+                await _reused(world, tx, origin, client, spent)
             return InvalidGrant("a used or an expired code")
         await session_store.add_family(tx, family, origin, now)
         return await _bought(world, tx, origin, client, code, family, first)
@@ -112,21 +112,27 @@ async def _by_refresh(world: World, origin: Origin, client: Client, parameters: 
     text, wanted = parameters.get("refresh_token"), parameters.get("scope", "").split()
     if text is None:
         raise InvalidRequest("no refresh_token")
+
+    def held(family: Record) -> Sequence[str]:
+        """What the tokens will be for: the wish within what was granted, as far as the record still goes."""
+        granted, over = family["scope"].split(), refresh_flow.is_session_over(world, family)
+        if not set(wanted) <= set(granted):
+            raise InvalidScope("wider than what was granted")
+        left = still_held(client, wanted or granted, session_over=over)
+        if not left:
+            raise InvalidGrant("the record holds nothing any more of what was granted")
+        return [one for one in granted if one in left]
+
     try:
         family, successor = await refresh_flow.rotate(
-            world, origin, text, client.id, client.refresh_idle_seconds, wanted
+            world, origin, text, client.id, client.refresh_idle_seconds, held
         )
     except InvalidRefreshToken as fault:
         raise InvalidGrant(fault.private) from None
-    # What the record lost since is lost to its grants as well.
-    allowed = set(client.scopes) & set(wanted or client.scopes)
-    scope = [one for one in family["scope"].split() if one in allowed]
-    if not scope or (family["session_over"] and "offline_access" not in client.scopes):
-        raise InvalidGrant("the record holds nothing any more of what was granted")
     async with world.db.connection() as connection:
         known = await _known(connection, family["person_id"])
     asked = claims.for_id_token(known, json.loads(family["claims"]), client.scopes)
-    grant = refresh_flow.grant_of(family, " ".join(scope))
+    grant = refresh_flow.grant_of(family, " ".join(held(family)))
     return _issued(grant, tokens.sign(world, grant, client, asked=asked), successor)
 
 

@@ -118,7 +118,7 @@ async def _next(request: Asking, progress: Progress, handle: str, caller: Caller
         return _leave(request, progress)
     if isinstance(progress, Waiting) and progress.owed in _ELSEWHERE:
         # Whoever is signed in was not the one who is wanted: to go on as they are would lead here again.
-        code = "another_account_wanted" if caller else "sign_in_to_go_on"
+        code = "another_account_wanted" if progress.somebody else "sign_in_to_go_on"
         # In bytes, as the cookie that carries it is measured.
         hint = (progress.login_hint or "").encode()[:320].decode(errors="ignore")
         notice = {"code": code, "username": hint} if progress.owed is Owed.SIGN_IN else None
@@ -174,10 +174,15 @@ def parameters_of(encoded: bytes) -> Mapping[str, Sequence[str]]:
     found: dict[str, list[str]] = {}
     for name, value in pairs_of(encoded, _MOST_PARAMETERS):
         found.setdefault(name, []).append(value)
-    # Encoded, as they travel in an address of ours, which proxies cut; and anybody can have one kept.
-    if len(urlencode(found, doseq=True)) > _MOST_CHARACTERS:
-        raise InvalidRequest("the parameters are too long")
+    require_short(found)
     return found
+
+
+def require_short(parameters: Mapping[str, Sequence[str]]) -> None:
+    """Refuse parameters that are too long (InvalidRequest): encoded, as they travel in an address of ours,
+    which proxies cut; and anybody can have a request kept."""
+    if len(urlencode(parameters, doseq=True)) > _MOST_CHARACTERS:
+        raise InvalidRequest("the parameters are too long")
 
 
 router = Router(

@@ -54,7 +54,7 @@ async def logout(request: Asking) -> Response[Any]:
         }
         return page(request, "logout.html", caller=caller, **facts)
     # Where nobody was signed in nothing is taken: a link must not break off a sign-in under way.
-    ended = browser.take(request, "session") if caller else []
+    ended = browser.take(request, "session", "sign-in") if caller else []
     if verdict.address is not None:
         headers = {"Location": verdict.address}
         return Response("", status_code=303, media_type="text/html", headers=headers, cookies=ended)
@@ -85,7 +85,7 @@ async def confirm(request: Asking) -> Response[Any]:
     asked = parameters_of(request.scope["query_string"])
     left = await flow.confirm(world_of(request), origin_of(request), caller, asked)
     notice = {"code": "signed_out"} | ({"address": left.address} if left.address else {})
-    return go(request, _SIGNED_OUT, notice, cookies=browser.take(request, "session"))
+    return go(request, _SIGNED_OUT, notice, cookies=browser.take(request, "session", "sign-in"))
 
 
 @get(_SIGNED_OUT, include_in_schema=False)

@@ -8,7 +8,7 @@ from service.flows.oidc import par as flow
 from service.http.browser import Asking
 from service.http.errors import oauth
 from service.http.guards import MAX_BODY, world_of
-from service.http.oidc.authorize import PARAMETERS
+from service.http.oidc.authorize import PARAMETERS, require_short
 from service.http.oidc.clients import authenticated, form
 from service.http.oidc.documented import CLIENT, FORM, PushedRequest, answer, oauth_errors, takes_form
 from service.http.oidc.token import NEVER_KEPT
@@ -33,6 +33,7 @@ async def par(request: Asking) -> Response[bytes]:
     parameters = await form(request)
     client = await authenticated(request, parameters)
     asked = {name: [value] for name, value in parameters.items() if name not in _PROOFS}
+    require_short(asked)
     pushed = await flow.push(world_of(request), client, asked)
     body = {"request_uri": pushed.request_uri, "expires_in": pushed.expires_in}
     return Response(json.dumps(body).encode(), media_type="application/json", headers=NEVER_KEPT)

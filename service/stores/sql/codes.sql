@@ -37,8 +37,8 @@ INSERT INTO consent AS c (person_id, client_id, scopes, granted_at) VALUES (:per
 ON CONFLICT (person_id, client_id) DO UPDATE
 SET scopes = ARRAY(SELECT DISTINCT unnest(c.scopes || excluded.scopes) ORDER BY 1), granted_at = excluded.granted_at;
 
--- name: revoke_consent$
-DELETE FROM consent WHERE person_id = :person AND client_id = :client RETURNING client_id;
+-- name: revoke_consent!
+DELETE FROM consent WHERE person_id = :person AND client_id = :client;
 
 -- name: void_codes!
 -- Codes that were given and not redeemed yet buy nothing any more.
@@ -50,8 +50,8 @@ SELECT consent.client_id, client.name, consent.scopes, consent.granted_at
 FROM consent JOIN client ON client.id = consent.client_id
 WHERE person_id = :person
 UNION ALL
-SELECT f.client_id, client.name, string_to_array(min(f.scope), ' '), min(f.created_at)
-FROM refresh_family f JOIN client ON client.id = f.client_id
+SELECT f.client_id, client.name, array_agg(DISTINCT one ORDER BY one), min(f.created_at)
+FROM refresh_family f JOIN client ON client.id = f.client_id CROSS JOIN unnest(string_to_array(f.scope, ' ')) AS one
 WHERE f.person_id = :person AND f.offline AND f.ended_at IS NULL AND f.idle_at > :now AND f.absolute_at > :now
   AND NOT EXISTS (SELECT FROM consent WHERE consent.person_id = f.person_id AND consent.client_id = f.client_id)
 GROUP BY f.client_id, client.name

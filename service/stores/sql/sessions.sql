@@ -36,7 +36,7 @@ WHERE id = :session AND ended_at IS NULL AND seen_at < :now;
 -- One that is not offline has no life beyond its session's, and ends with it.
 SELECT f.id, f.session_id, f.person_id, f.client_id, f.scope, f.claims, f.generation, f.salt, f.key_id, f.rotated_at, f.offline,
        f.last_address, f.last_browser, s.cookie IS NOT NULL AS in_browser, s.epoch, s.amr, s.auth_time, s.seen_at,
-       s.ended_at IS NOT NULL AS session_over,
+       s.ended_at AS session_ended_at, s.idle_at AS session_idle_at, s.absolute_at AS session_absolute_at,
        coalesce(f.ended_at, CASE WHEN NOT f.offline THEN s.ended_at END) AS ended_at,
        coalesce(f.end_reason, CASE WHEN NOT f.offline THEN s.end_reason END) AS end_reason,
        least(f.idle_at, CASE WHEN NOT f.offline THEN s.idle_at END) AS idle_at,
@@ -97,7 +97,9 @@ WITH outlived AS (
   WHERE s.person_id = :person AND s.ended_at IS NULL AND least(l.idle_at, l.absolute_at) <= :now
   ORDER BY s.id FOR UPDATE OF s
 ), families AS (
-  UPDATE refresh_family f SET ended_at = o.at, end_reason = o.reason FROM outlived o WHERE f.session_id = o.id AND f.ended_at IS NULL AND NOT f.offline
+  UPDATE refresh_family f SET ended_at = o.at, end_reason = o.reason FROM outlived o
+  WHERE f.session_id = o.id AND f.ended_at IS NULL AND NOT (f.offline AND EXISTS (
+    SELECT FROM client WHERE client.id = f.client_id AND 'offline_access' = ANY(client.scopes)))
 )
 UPDATE session s SET ended_at = o.at, end_reason = o.reason
 FROM outlived o WHERE s.id = o.id
