@@ -186,15 +186,20 @@ class Settings(Section):
                 yield "host: `dev` allows plain http and serves on loopback only"
         if bool(self.tls_certificate) != bool(self.tls_key):
             yield "tls_certificate: belongs together with tls_key; set both or neither"
-        authorities = ("outgoing.ca_file", self.outgoing.ca_file)
-        for name, path in (("tls_certificate", self.tls_certificate), ("tls_key", self.tls_key), authorities):
+        ca = self.outgoing.ca_file
+        files = (
+            ("tls_certificate", self.tls_certificate),
+            ("tls_key", self.tls_key),
+            ("outgoing.ca_file", ca),
+        )
+        for name, path in files:
             if path and not Path(path).is_file():
                 yield f"{name}: {path} is not a file"
-            elif path and name == authorities[0]:
-                try:
-                    ssl.create_default_context(cafile=path)
-                except OSError:
-                    yield f"{name}: {path} holds no certificate in PEM"
+        if ca and Path(ca).is_file():
+            try:
+                ssl.create_default_context(cafile=ca)
+            except OSError:
+                yield f"outgoing.ca_file: {ca} holds no certificate in PEM"
         for name, url, schemes in (
             ("database.url", self.database.url, ("postgresql", "postgres")),
             ("redis.url", self.redis.url, ("redis", "rediss", "unix")),
