@@ -13,6 +13,7 @@ import re
 import ssl
 import tomllib
 from collections.abc import Iterator, Mapping
+from operator import attrgetter
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 from urllib.parse import SplitResult, urlsplit
@@ -186,16 +187,11 @@ class Settings(Section):
                 yield "host: `dev` allows plain http and serves on loopback only"
         if bool(self.tls_certificate) != bool(self.tls_key):
             yield "tls_certificate: belongs together with tls_key; set both or neither"
-        ca = self.outgoing.ca_file
-        files = (
-            ("tls_certificate", self.tls_certificate),
-            ("tls_key", self.tls_key),
-            ("outgoing.ca_file", ca),
-        )
-        for name, path in files:
+        for name in ("tls_certificate", "tls_key", "outgoing.ca_file"):
+            path = attrgetter(name)(self)
             if path and not Path(path).is_file():
                 yield f"{name}: {path} is not a file"
-        if ca and Path(ca).is_file():
+        if (ca := self.outgoing.ca_file) and Path(ca).is_file():
             try:
                 ssl.create_default_context(cafile=ca)
             except OSError:
