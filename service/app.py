@@ -15,7 +15,7 @@ from litestar.types import ASGIApp
 
 from service import __version__, logs
 from service.errors import Unavailable
-from service.http import health, pages
+from service.http import health, pages, rendering
 from service.http.api import me, sessions, sign_in, two_factor
 from service.http.api.documented import StrictBodies
 from service.http.browser import Asking
@@ -93,7 +93,7 @@ def routes(world: World) -> Litestar:
             health.livez,
             health.readyz,
             pages.root,
-            pages.style,
+            rendering.static,
             pages.meaning,
             oidc_authorize.router,
             oidc_token.token,
@@ -103,7 +103,6 @@ def routes(world: World) -> Litestar:
             oidc_logout.router,
             oidc_userinfo.userinfo,
             oidc_userinfo.userinfo_by_post,
-            pages.leave,
             web_sign_in.router,
             web_account.router,
             web_two_factor.router,

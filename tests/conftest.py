@@ -18,7 +18,8 @@ from service.crypto import Sealer, SealingKey
 from service.embedded import Embedded, Prefer, Servers
 from service.entropy import Entropy
 from service.keyring import ALGORITHMS
-from service.settings import DatabaseSettings, Settings
+from service.sections import DatabaseSettings
+from service.settings import Settings
 from service.stores import keys as key_store
 from service.stores import schema
 from service.stores.postgres import Connection, Database

@@ -18,8 +18,8 @@ from service.world import World
 Asking: TypeAlias = Request[Any, Any, State]
 
 #: The session; the sign-in under way (its pre-auth token); the device token; a random name of this browser,
-#: to which forms are bound; and what the next page shall say.
-Held: TypeAlias = Literal["session", "sign-in", "device", "browser", "notice"]
+#: to which forms are bound; what the next page shall say; and the language its person chose.
+Held: TypeAlias = Literal["session", "sign-in", "device", "browser", "notice", "language"]
 _NAME = re.compile(r"[A-Za-z0-9_-]{43}", re.ASCII)
 
 
@@ -58,6 +58,11 @@ def give(request: Asking, what: Held, value: str, *, seconds: int | None = None)
 def take(request: Asking, *what: Held) -> Sequence[Cookie]:
     """Take cookies away."""
     return [give(request, one, "", seconds=0) for one in what]
+
+
+def keep_language(request: Asking, tag: str) -> Cookie:
+    """The language that somebody chose, for a year."""
+    return give(request, "language", tag, seconds=365 * 86_400)
 
 
 def renewed(request: Asking, renewal: Renewal | None) -> Sequence[Cookie]:

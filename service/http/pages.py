@@ -1,20 +1,15 @@
 """HTML out: templates, the headers every page carries, what one answer tells the next page, and errors."""
 
-import hashlib
 import re
 from collections.abc import Mapping, Sequence
-from datetime import datetime
-from pathlib import Path
 from typing import Any
 from urllib.parse import quote, urlencode, urlsplit
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from litestar import Response, get
 from litestar.datastructures import Cookie
 from litestar.params import FromPath
 from markupsafe import Markup
 
-from service.domain.sessions import EndReason
 from service.errors import (
     CATALOGUE,
     Conflict,
@@ -30,17 +25,14 @@ from service.errors import (
 )
 from service.flows import sessions as session_flow
 from service.flows.sessions import Caller
-from service.http import browser
+from service.http import browser, language
 from service.http.api.documented import Parametrised, problems
 from service.http.browser import Asking
 from service.http.errors import fault_of
 from service.http.guards import is_form, origin_of, pairs_of, world_of
-from service.http.user_agent import agent_of
+from service.http.language import Language
+from service.http.rendering import Notice, rendered
 
-_HERE = Path(__file__).parent
-_STYLE = (_HERE / "static" / "doorward.css").read_bytes()
-_LEAVE = (_HERE / "static" / "leave.js").read_bytes()
-_STYLE_VERSION = hashlib.sha256(_STYLE).hexdigest()[:12]
 #: Where a person may be sent after a sign-in or a proof: our own pages. Anything else would lend our name
 #: to whoever made the link.
 _OWN_PAGE = re.compile(
@@ -51,75 +43,16 @@ _OWN_PAGE = re.compile(
     re.ASCII,
 )
 HOME = "/account"
-_WHY = {
-    EndReason.SIGNED_OUT: "signed out",
-    EndReason.IDLE: "not used for too long",
-    EndReason.ABSOLUTE: "reached its longest life",
-    EndReason.PASSWORD_CHANGED: "the password was changed",
-    EndReason.TWO_FACTOR_CHANGED: "two-factor authentication was changed",
-    EndReason.REFRESH_REUSE: "a copy of its token was used",
-    EndReason.ADMIN: "ended by an administrator",
-    EndReason.SESSION_LIMIT: "too many sessions",
-    EndReason.USER_DISABLED: "the account was disabled",
-    EndReason.SUPERSEDED: "superseded",
-    EndReason.REVOKED: "ended from another device",
-    EndReason.CODE_REUSE: "a sign-in code was used twice",
-}
-
-#: What a scope gives a third party, in the person's words.
-_SCOPES = {
-    "openid": "that it is you",
-    "profile": "your name and language",
-    "email": "your e-mail address",
-    "phone": "your phone number",
-    "address": "your postal address",
-    "offline_access": "access while you are away",
-}
-
-
-def _wait(seconds: int) -> str:
-    minutes, rest = divmod(int(seconds), 60)
-    return f"{minutes} min {rest} s" if minutes else f"{rest} s"
-
-
-def _moment(at: datetime) -> str:
-    return at.strftime("%Y-%m-%d %H:%M UTC")
-
-
-def _device(user_agent: str) -> str:
-    agent = agent_of(user_agent)
-    return " on ".join(filter(None, [agent.browser, agent.os])) or "Unknown device"
-
-
-_templates = Environment(
-    loader=FileSystemLoader(_HERE / "templates"),
-    autoescape=True,
-    undefined=StrictUndefined,
-    trim_blocks=True,
-    lstrip_blocks=True,
-)
-_templates.filters |= {
-    "wait": _wait,
-    "moment": _moment,
-    "day": lambda text: datetime.fromisoformat(text).strftime("%Y-%m-%d"),
-    "clock": lambda text: datetime.fromisoformat(text).strftime("%H:%M:%S"),
-    "device": _device,
-    "told_scope": lambda scope: _SCOPES.get(scope, scope),
-    "why": lambda reason: _WHY[reason],
-}
-
-
-class _Notice(dict[str, Any]):
-    """What the last answer wanted said: reads as attributes in a template, absent ones as nothing."""
-
-    def __getattr__(self, name: str) -> Any:
-        return self.get(name)
-
 
 # A page out
 
 
-def page(
+async def page(request: Asking, template: str, **facts: Any) -> Response[str]:
+    """A page of a journey, as `shown`."""
+    return shown(request, template, **facts)
+
+
+def shown(
     request: Asking,
     template: str,
     *,
@@ -132,21 +65,24 @@ def page(
 ) -> Response[str]:
     """Render a template for this browser. Its forms are bound to the caller's session, or to `bound_to`."""
     world = world_of(request)
-    notice = _Notice(browser.open_notice(request))
+    notice = Notice(browser.open_notice(request))
     name, new = browser.browser_name(request)
     nonce = world.entropy.token(16).hex()
-    text = _rendered(
+    told_in, chosen = reader(request)
+    text = rendered(
         template,
-        nonce=nonce,
+        told_in,
+        nonce,
         notice=notice,
         status=status,
         # Made when a form asks for it: a page that only says what is wrong must not need a key.
         csrf_field=lambda: Markup('<input type="hidden" name="csrf_token" value="{}">').format(
             browser.csrf_token(world, name, str(caller.session) if caller else bound_to)
         ),
+        **_around(request, status),
         **facts,
     )
-    given = [*cookies]
+    given = [*cookies, *chosen]
     if new:
         given.append(browser.give(request, "browser", name))
     if notice:
@@ -163,10 +99,34 @@ def page(
     return Response(text, media_type="text/html", status_code=status, headers=headers, cookies=given)
 
 
-def _rendered(template: str, *, nonce: str, **facts: Any) -> str:
-    """A page's text. A page is of nobody and says nothing of the last answer unless `facts` tell."""
-    known = {"person": None, "notice": _Notice(), "style_version": _STYLE_VERSION, "nonce": nonce}
-    return _templates.get_template(template).render(known | facts)
+def reader(request: Asking) -> tuple[Language, Sequence[Cookie]]:
+    """The language of whoever reads, and the cookie that keeps it where they asked for it by name."""
+    tag, asked = language.chosen(
+        request.query_params.get("ui_locales", ""),
+        browser.held(request, "language") or "",
+        request.headers.get("accept-language", ""),
+        pseudo=world_of(request).settings.dev,
+    )
+    return language.language(tag), [browser.keep_language(request, tag)] if asked else []
+
+
+def _around(request: Asking, status: int = 200) -> dict[str, Any]:
+    """What stands around every page: the product, its links, and the way to this page in other languages."""
+    settings, path = world_of(request).settings.pages, request.scope["path"]
+    kept = [(name, value) for name, value in request.query_params.multi_items() if name != "ui_locales"]
+    return {
+        "product": settings.name,
+        "links": {
+            "help": settings.help_uri or "/help",
+            "privacy": settings.privacy_uri,
+            "terms": settings.terms_uri,
+        },
+        "support_email": settings.support_email,
+        # What answers a form or a portal, or says what is wrong, is no page that can be asked for again.
+        "switches": {tag: f"{path}?{urlencode([*kept, ('ui_locales', tag)])}" for tag in language.LANGUAGES}
+        if request.method == "GET" and status == 200 and not path.startswith("/oauth2")
+        else {},
+    }
 
 
 #: Pages that a portal's request may lead over; of any other its address says nothing.
@@ -224,12 +184,12 @@ def carried(target: str) -> str:
 
 
 def _policy(nonce: str, *, leaves: bool = False) -> str:
-    """One stylesheet of ours and our own forms. A page that `leaves` by a form may send it elsewhere, by a
-    script of ours."""
-    only = f"script-src 'nonce-{nonce}'" if leaves else "form-action 'self'"
+    """One style sheet and scripts of ours, and our own forms. A page that `leaves` by a form may send it
+    elsewhere."""
+    forms = "" if leaves else "form-action 'self'; "
     return (
-        f"default-src 'none'; style-src 'nonce-{nonce}'; img-src 'self' data:; {only}; "
-        "base-uri 'none'; frame-ancestors 'none'"
+        f"default-src 'none'; style-src 'nonce-{nonce}'; script-src 'nonce-{nonce}'; img-src 'self' data:; "
+        f"{forms}base-uri 'none'; frame-ancestors 'none'"
     )
 
 
@@ -278,7 +238,7 @@ def refused(request: Asking, error: Exception) -> Response[Any]:
 
 def error_page(request: Asking, fault: DoorwardError) -> Response[str]:
     """A page for what no form can mend, with the request's id and a way on."""
-    answer = page(
+    answer = shown(
         request,
         "error.html",
         status=fault.status,
@@ -316,19 +276,6 @@ def is_of_pages(request: Asking) -> bool:
 # Beside the journeys
 
 
-@get("/static/doorward.css", include_in_schema=False, media_type="text/css")
-async def style() -> Response[bytes]:
-    """Its address changes with it, so that it may be kept for ever."""
-    return Response(
-        _STYLE, media_type="text/css", headers={"Cache-Control": "public, max-age=31536000, immutable"}
-    )
-
-
-@get("/static/leave.js", include_in_schema=False, media_type="text/javascript")
-async def leave() -> Response[bytes]:
-    return Response(_LEAVE, media_type="text/javascript", headers={"Cache-Control": "public, max-age=3600"})
-
-
 @get("/", include_in_schema=False)
 async def root(request: Asking) -> Response[str]:
     return go(request, HOME)
@@ -348,10 +295,12 @@ async def meaning(request: Asking, code: FromPath[str]) -> Response[str]:
     error = CATALOGUE.get(code)
     if error is None:
         raise NotFound("no such code")
-    nonce = world_of(request).entropy.token(16).hex()
-    text = _rendered(
+    nonce, (told_in, _) = world_of(request).entropy.token(16).hex(), reader(request)
+    text = rendered(
         "error.html",
-        nonce=nonce,
+        told_in,
+        nonce,
+        **_around(request),
         code=None,
         heading=f"{error.code} ({error.status})",
         detail=f"{error.title}. {error.detail}",
@@ -362,5 +311,5 @@ async def meaning(request: Asking, code: FromPath[str]) -> Response[str]:
     return Response(
         text,
         media_type="text/html",
-        headers={"Content-Security-Policy": _policy(nonce), "Cache-Control": "public, max-age=300"},
+        headers={"Content-Security-Policy": _policy(nonce), "Cache-Control": "private, max-age=300"},
     )

@@ -13,7 +13,7 @@ from asyncpg.pool import PoolConnectionProxy
 
 from service.clock import monotonic
 from service.errors import DoorwardError, Unavailable
-from service.settings import DatabaseSettings
+from service.sections import DatabaseSettings
 
 T = TypeVar("T")
 Connection: TypeAlias = "PoolConnectionProxy[asyncpg.Record]"

@@ -10,7 +10,7 @@ from redis.backoff import NoBackoff
 from redis.exceptions import NoScriptError, RedisError
 
 from service.clock import monotonic
-from service.settings import RedisSettings
+from service.sections import RedisSettings
 
 LUA = Path(__file__).parent / "lua"
 Command: TypeAlias = tuple[str | int, ...]

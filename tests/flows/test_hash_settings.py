@@ -4,7 +4,8 @@ import pytest
 
 from service.errors import Unavailable
 from service.flows import sign_in as sign_in_flow
-from service.settings import HashSettings, Settings
+from service.sections import HashSettings
+from service.settings import Settings
 from service.world import make_world
 from tests.builders import House
 from tests.flows.account import BACKUP_CODES, in_browser, origin

@@ -368,7 +368,7 @@ async def test_no_answer_with_a_token_or_a_persons_data_may_be_kept(house: House
 
 @pytest.mark.case("K-109")
 async def test_what_is_the_same_for_everyone_may_be_kept(house: House) -> None:
-    for path in (DISCOVERY, "/.well-known/oauth-authorization-server", "/oauth2/jwks", "/errors/not_found"):
+    for path in (DISCOVERY, "/.well-known/oauth-authorization-server", "/oauth2/jwks"):
         answer = await house.client.get(path)
         assert answer.status_code == 200
         found = re.fullmatch(r"public, max-age=(\d+)", answer.headers["cache-control"])

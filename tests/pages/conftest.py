@@ -19,8 +19,9 @@ _FLAGS = [
 ]
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Dev]:
+    """One service for all of them: each test has people of its own."""
     with dev(tmp_path_factory.mktemp("dev") / "data") as found:
         yield found
 

@@ -10,7 +10,7 @@ from playwright.async_api import Browser, BrowserContext, Page
 
 from service.commands.dev import _portal as registered
 from tests.builders import House
-from tests.pages.test_browser import PASSWORD, Authenticator, person
+from tests.pages.browsing import PASSWORD, Authenticator, person
 from tests.programs import Dev, clean_environ, doorward
 
 

@@ -11,7 +11,7 @@ from urllib.parse import parse_qs, urljoin, urlsplit
 import httpx
 
 from tests import builders
-from tests.pages.test_browser import Authenticator
+from tests.pages.browsing import Authenticator
 from tests.pages.visitor import Form, Page
 from tests.secure import Authority
 

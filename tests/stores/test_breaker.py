@@ -7,7 +7,7 @@ import pytest
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import ResponseError
 
-from service.settings import RedisSettings
+from service.sections import RedisSettings
 from service.stores.redis import Memory, RedisAway
 from service.world import World
 

@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator
 import pytest
 
 from service.errors import Unavailable
-from service.settings import DatabaseSettings
+from service.sections import DatabaseSettings
 from service.stores.postgres import Database
 
 

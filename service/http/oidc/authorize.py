@@ -17,7 +17,7 @@ from service.http import browser
 from service.http.browser import Asking
 from service.http.guards import MAX_BODY, is_form, origin_of, pairs_of, world_of
 from service.http.oidc.documented import page_answers, takes_form, takes_query
-from service.http.pages import carrying, form_of, go, page, refused, signed_in
+from service.http.pages import carrying, form_of, go, page, reader, refused, signed_in
 
 _MOST_PARAMETERS, _MOST_CHARACTERS = 64, 8192
 #: Where the person goes for what is owed; the others are pages of their own at `/continue`.
@@ -42,7 +42,7 @@ PARAMETERS: dict[str, str] = {
     "acr_values": "urn:doorward:acr:1fa, urn:doorward:acr:2fa",
     "id_token_hint": "About whom the answer has to be",
     "login_hint": "The address in the form",
-    "ui_locales": "Accepted; the pages are in English",
+    "ui_locales": "Languages of the pages, the liked ones first: en, de, ru, zh",
     "claims": "OpenID Connect Core 1.0 §5.5",
 }
 
@@ -64,15 +64,15 @@ async def authorize(request: Asking) -> Response[Any]:
     name, new = browser.browser_name(request)
     begun = await flow.begin(world_of(request), name, parameters_of(request.scope["query_string"]))
     if isinstance(begun, Answer):
-        return _at_once(request, begun)
+        return await _at_once(request, begun)
     if begun.silent:
         # Nothing may be shown, and nothing of ours would be in an iframe: the answer is the redirect itself.
         caller = await caller_of(request)
         progress = await flow.go_on(world_of(request), origin_of(request), name, begun.handle, caller)
         assert isinstance(progress, Answer)  # a silent request owes nothing to anybody
-        return _at_once(request, progress)
+        return await _at_once(request, progress)
     cookies = [browser.give(request, "browser", name)] if new else []
-    return go(request, _here(begun.handle), cookies=cookies)
+    return go(request, _here(begun.handle), cookies=[*cookies, *reader(request)[1]])
 
 
 @post(
@@ -115,7 +115,7 @@ async def decide(request: Asking) -> Response[Any]:
 
 async def _next(request: Asking, progress: Progress, handle: str, caller: Caller | None) -> Response[Any]:
     if isinstance(progress, Answer):
-        return _leave(request, progress)
+        return await _leave(request, progress)
     if isinstance(progress, Waiting) and progress.owed in _ELSEWHERE:
         # Whoever is signed in was not the one who is wanted: to go on as they are would lead here again.
         code = "another_account_wanted" if progress.somebody else "sign_in_to_go_on"
@@ -125,15 +125,15 @@ async def _next(request: Asking, progress: Progress, handle: str, caller: Caller
         return go(request, carrying(_ELSEWHERE[progress.owed], _here(handle)), notice)
     person = (await me_flow.overview(world_of(request), caller)).person if caller else None
     if not isinstance(progress, Waiting):
-        return page(request, "answered.html", caller=caller, person=person)
-    template = "consent.html" if progress.owed is Owed.CONSENT else "select_account.html"
+        return await page(request, "oidc/answered.html", caller=caller, person=person)
+    template = "oidc/consent.html" if progress.owed is Owed.CONSENT else "oidc/select_account.html"
     facts: dict[str, Any] = {
         "client": progress.client,
         "scopes": progress.scopes,
         "here": _here(handle),
         "another": carrying("/sign-in", _here(handle)),
     }
-    return page(request, template, caller=caller, person=person, **facts)
+    return await page(request, template, caller=caller, person=person, **facts)
 
 
 async def caller_of(request: Asking) -> Caller | None:
@@ -143,10 +143,10 @@ async def caller_of(request: Asking) -> Caller | None:
         return None
 
 
-def _at_once(request: Asking, answer: Answer) -> Response[Any]:
+async def _at_once(request: Asking, answer: Answer) -> Response[Any]:
     """An answer before anything was shown: 303 to the client, or the form that carries it."""
     if answer.response_mode == "form_post":
-        return _leave(request, answer)
+        return await _leave(request, answer)
     return Response(
         "",
         status_code=303,
@@ -155,14 +155,16 @@ def _at_once(request: Asking, answer: Answer) -> Response[Any]:
     )
 
 
-def _leave(request: Asking, answer: Answer) -> Response[str]:
+async def _leave(request: Asking, answer: Answer) -> Response[str]:
     """The way out of our origin. A redirect that starts at a form is blocked by `form-action 'self'`,
     whatever the portal does after its callback: so the page is our own, and refreshes to the client."""
     if answer.response_mode == "form_post":
         # The one page without `form-action`: its form goes to the proved address, and nowhere else.
         facts: dict[str, Any] = {"address": answer.redirect_uri, "fields": answer.parameters}
-        return page(request, "form_post.html", leaves=True, **facts)
-    return page(request, "continue.html", address=with_query(answer.redirect_uri, answer.parameters))
+        return await page(request, "oidc/form_post.html", leaves=True, **facts)
+    return await page(
+        request, "oidc/continue.html", address=with_query(answer.redirect_uri, answer.parameters)
+    )
 
 
 def _here(handle: str) -> str:

@@ -24,7 +24,7 @@ _PARAMETERS: Mapping[str, str] = {
     "post_logout_redirect_uri": "One of the client's own, character by character",
     "state": "Comes back unchanged",
     "logout_hint": "Ignored: the browser's session tells who it is",
-    "ui_locales": "Accepted; the pages are in English",
+    "ui_locales": "Languages of the pages, the liked ones first",
 }
 
 
@@ -52,7 +52,7 @@ async def logout(request: Asking) -> Response[Any]:
             "email": person.email,
             "carried": "?" + urlencode(kept) if kept else "",
         }
-        return page(request, "logout.html", caller=caller, **facts)
+        return await page(request, "oidc/logout.html", caller=caller, **facts)
     # Where nobody was signed in nothing is taken: a link must not break off a sign-in under way.
     ended = browser.take(request, "session", "sign-in") if caller else []
     if verdict.address is not None:
@@ -94,8 +94,8 @@ async def signed_out(request: Asking) -> Response[str]:
     address = browser.open_notice(request).get("address")
     if address is not None:
         # A form led here, whose policy would block a redirect to the portal.
-        return page(request, "continue.html", address=address)
-    return page(request, "signed_out.html")
+        return await page(request, "oidc/continue.html", address=address)
+    return await page(request, "oidc/signed_out.html")
 
 
 router = Router(

@@ -31,9 +31,9 @@ async def account(request: Asking) -> Response[str]:
     filters = _filters(request.query_params)
     sign_ins = await flow.sign_ins(world, caller, **filters, limit=_SIGN_INS)
     living = await flow.sessions(world, caller, ended=False, before=None, limit=200)
-    return page(
+    return await page(
         request,
-        "account.html",
+        "account/account.html",
         caller=caller,
         person=known.person,
         authenticators=known.authenticators,
@@ -110,7 +110,7 @@ async def reauthentication_form(request: Asking) -> Response[str]:
     # A portal that wants a proof anew may mean another account; one's own account page does not.
     another = carrying("/sign-in", target) if target.startswith("/continue") else None
     facts: dict[str, Any] = {"carried": carried(target), "another": another}
-    return page(request, "reauthentication.html", caller=caller, person=known.person, **facts)
+    return await page(request, "account/reauthentication.html", caller=caller, person=known.person, **facts)
 
 
 @post("/reauthentication")

@@ -36,7 +36,9 @@ async def form(request: Asking) -> Response[str]:
         with suppress(InvalidToken):
             caller = await signed_in(request)
             known = (await me_flow.overview(world_of(request), caller)).person
-    return page(request, "sign_in.html", known=known, return_to=target, carried=carried(target))
+    return await page(
+        request, "sign_in/password.html", known=known, return_to=target, carried=carried(target)
+    )
 
 
 @post("", middleware=[Admission()])
@@ -61,7 +63,7 @@ async def password(request: Asking) -> Response[str]:
 
 @get("/second-factor")
 async def second_factor_form(request: Asking) -> Response[Any]:
-    return await _step(request, Step.SECOND_FACTOR, "second_factor.html")
+    return await _step(request, Step.SECOND_FACTOR, "sign_in/second_factor.html")
 
 
 @post("/second-factor")
@@ -71,7 +73,7 @@ async def second_factor(request: Asking) -> Response[str]:
 
 @get("/backup-code")
 async def backup_code_form(request: Asking) -> Response[Any]:
-    return await _step(request, Step.SECOND_FACTOR, "backup_code.html")
+    return await _step(request, Step.SECOND_FACTOR, "sign_in/backup_code.html")
 
 
 @post("/backup-code")
@@ -103,7 +105,7 @@ async def enrolment_form(request: Asking) -> Response[Any]:
     async def begun() -> Mapping[str, Any]:
         return {"pending": await flow.pending_enrolment(world_of(request), browser.pre_auth(request), PAGES)}
 
-    return await _step(request, Step.ENROLMENT, "enrolment.html", begun)
+    return await _step(request, Step.ENROLMENT, "sign_in/enrolment.html", begun)
 
 
 @post("/enrolment")
@@ -144,12 +146,12 @@ async def confirm_enrolment(request: Asking) -> Response[Any]:
         "email": pending.standing.email,
         "onward": onward,
     }
-    return page(request, "codes.html", cookies=cookies, **facts)
+    return await page(request, "two_factor/codes.html", cookies=cookies, **facts)
 
 
 @get("/password")
 async def owed_password_form(request: Asking) -> Response[Any]:
-    return await _step(request, Step.PASSWORD_CHANGE, "owed_password.html")
+    return await _step(request, Step.PASSWORD_CHANGE, "sign_in/new_password.html")
 
 
 @post("/password")
@@ -170,7 +172,7 @@ async def owed_password(request: Asking) -> Response[str]:
 
 @get("/email-verification")
 async def owed_verification_form(request: Asking) -> Response[Any]:
-    return await _step(request, Step.EMAIL_VERIFICATION, "owed_verification.html")
+    return await _step(request, Step.EMAIL_VERIFICATION, "sign_in/email_verification.html")
 
 
 @post("/email-verification")
@@ -215,7 +217,7 @@ async def _step(request: Asking, step: Step, template: str, more: Any = None) ->
         return _again(request, "", fault, target)
     bound_to = browser.pre_auth(request)
     facts |= {"email": pending.standing.email, "carried": carried(target)}
-    return page(request, template, bound_to=bound_to, **facts)
+    return await page(request, template, bound_to=bound_to, **facts)
 
 
 async def _step_form(request: Asking) -> Mapping[str, str]:

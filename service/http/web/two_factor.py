@@ -33,9 +33,9 @@ async def enable_form(request: Asking) -> Response[str]:
     pending = await flow.newest_pending(world, caller)
     if pending is None:
         session_flow.require_step_up(world, caller, enrolled=known.person.enrolled)
-    return page(
+    return await page(
         request,
-        "enable.html",
+        "two_factor/enable.html",
         caller=caller,
         person=known.person,
         email=known.person.email,
@@ -79,7 +79,7 @@ async def confirm(request: Asking) -> Response[Any]:
     cookies = browser.renewed(request, turned_on.renewal)
     if turned_on.codes is None:
         return go(request, onward, {"code": "authenticator_added"}, cookies=cookies)
-    return _shown(request, caller, known, turned_on.codes, onward, cookies=cookies, replaced=False)
+    return await _shown(request, caller, known, turned_on.codes, onward, cookies=cookies, replaced=False)
 
 
 @get("/enable/confirm")
@@ -119,7 +119,9 @@ async def backup_codes_form(request: Asking) -> Response[Any]:
     if known.codes is None:
         return go(request, _SECTION)
     session_flow.require_step_up(world, caller, enrolled=known.person.enrolled)
-    return page(request, "backup_codes.html", caller=caller, person=known.person, codes=known.codes)
+    return await page(
+        request, "two_factor/backup_codes.html", caller=caller, person=known.person, codes=known.codes
+    )
 
 
 @post("/backup-codes", status_code=200)
@@ -135,7 +137,7 @@ async def regenerate(request: Asking) -> Response[Any]:
         return back(request, _SECTION, fault)
     except DoorwardError as fault:
         return back(request, "/account/two-factor/backup-codes", fault)
-    return _shown(request, caller, known, codes, _SECTION, replaced=True)
+    return await _shown(request, caller, known, codes, _SECTION, replaced=True)
 
 
 @get("/disable")
@@ -144,7 +146,9 @@ async def disable_form(request: Asking) -> Response[Any]:
     known = await me_flow.overview(world_of(request), caller)
     if not known.authenticators:
         return go(request, _SECTION)
-    return page(request, "disable.html", caller=caller, person=known.person, required=known.required)
+    return await page(
+        request, "two_factor/disable.html", caller=caller, person=known.person, required=known.required
+    )
 
 
 @post("/disable")
@@ -164,7 +168,7 @@ async def disable(request: Asking) -> Response[str]:
     return go(request, _SECTION, {"code": "two_factor_off"}, cookies=browser.renewed(request, cookie))
 
 
-def _shown(
+async def _shown(
     request: Asking,
     caller: Caller,
     known: Overview,
@@ -174,9 +178,9 @@ def _shown(
     replaced: bool,
     cookies: Sequence[Cookie] = (),
 ) -> Response[str]:
-    return page(
+    return await page(
         request,
-        "codes.html",
+        "two_factor/codes.html",
         caller=caller,
         cookies=cookies,
         person=known.person,
