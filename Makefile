@@ -41,6 +41,9 @@ openapi: .venv/ready ## write what is generated: the OpenAPI document, the error
 	$(BIN)/python -m service errors > docs/errors.md.new && mv docs/errors.md.new docs/errors.md
 	$(BIN)/python -m service config reference > docs/settings.md.new && mv docs/settings.md.new docs/settings.md
 
+messages: .venv/ready ## bring the languages' files up to the texts of the pages
+	$(BIN)/python -m tests.messages
+
 # Extras stay in the names: older pip takes a newer release for `coverage[toml]` than the pin of `coverage`.
 lock: ## resolve the dependencies anew (needs uv)
 	uv pip compile pyproject.toml --extra dev --universal --python-version 3.11 --no-header \
@@ -49,4 +52,4 @@ lock: ## resolve the dependencies anew (needs uv)
 clean: ## remove what was made: the environment, the data of `make dev`, caches
 	rm -rf .venv .doorward .pytest_cache .mypy_cache .ruff_cache .hypothesis
 
-.PHONY: help dev test test-long check openapi lock clean
+.PHONY: help dev test test-long check openapi messages lock clean
