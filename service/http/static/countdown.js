@@ -1,0 +1,73 @@
+// A wait that the server asked for: counted down to its end, read out now and then, and over by itself.
+//
+//   data-countdown  whole seconds, as in Retry-After
+//   data-then       what comes at the end: "enable" (the held button works again), "send" (a form that was sent
+//                   meanwhile goes on its way) or "reload" (the page is asked for again)
+//   data-holds      the id of the button whose form has to wait
+//   data-minutes, data-seconds, data-over   the texts
+
+/** How often a page asks again by itself before it leaves that to the person. */
+const MOST_RELOADS = 5;
+const KEPT = "doorward-reloads";
+
+function announce(text) {
+  document.dispatchEvent(new CustomEvent("doorward:announce", { detail: text }));
+}
+
+function start(box) {
+  const { countdown, then, holds, minutes, seconds, over } = box.dataset;
+  const timer = box.querySelector("[role=timer]");
+  const button = holds ? document.getElementById(holds) : null;
+  const reloads = then === "reload" ? Number(sessionStorage.getItem(KEPT)) : 0;
+  // Each time the wait doubles: whoever is overloaded must not be asked by every open page at once.
+  const end = Date.now() + Number(countdown) * 2 ** reloads * 1000;
+  let wanted = null;
+
+  const told = (left) =>
+    (left >= 60 ? minutes : seconds).replace("{minutes}", Math.floor(left / 60)).replace("{seconds}", left % 60);
+
+  function finish() {
+    if (then === "reload") {
+      sessionStorage.setItem(KEPT, String(reloads + 1));
+      location.reload();
+      return;
+    }
+    box.replaceChildren(over);
+    box.classList.replace("bad", "good");
+    if (button) button.disabled = false;
+    if (wanted) wanted.form.requestSubmit(wanted.button);
+  }
+
+  function look(isFirst) {
+    const left = Math.ceil((end - Date.now()) / 1000);
+    if (left <= 0) {
+      clearInterval(ticking);
+      finish();
+      return;
+    }
+    timer.textContent = told(left);
+    if (!isFirst && (left % 60 === 0 || left === 30 || left === 10)) announce(told(left));
+  }
+
+  if (then === "reload" && reloads >= MOST_RELOADS) {
+    sessionStorage.removeItem(KEPT);
+    box.replaceChildren(over);
+    return;
+  }
+  if (button && then === "enable") button.disabled = true;
+  if (button && then === "send") {
+    button.form.addEventListener("submit", (event) => {
+      if (Date.now() >= end) return;
+      // Not refused, only early: it is sent when the wait is over, and nobody has to watch the clock.
+      event.preventDefault();
+      wanted = { form: button.form, button };
+      announce(timer.closest("[data-countdown]").textContent.trim());
+    });
+  }
+  const ticking = setInterval(look, 250);
+  look(true);
+}
+
+const boxes = document.querySelectorAll("[data-countdown]");
+boxes.forEach(start);
+if (![...boxes].some((box) => box.dataset.then === "reload")) sessionStorage.removeItem(KEPT);
