@@ -24,7 +24,8 @@ DoorwardError
 ├── Conflict                    409
 │   ├── EnrolmentReplaced            ├── NoAuthenticator
 │   ├── TooManyAuthenticators        ├── LastAuthenticator
-│   └── BackupCodesReplaced          └── TwoFactorRequiredByPolicy
+│   ├── BackupCodesReplaced          ├── TwoFactorRequiredByPolicy
+│   └── EmailNotVerified
 ├── RateLimited                 429  with the seconds to wait
 └── Unavailable                 503  a dependency is away, or the hash queue is full
     └── InternalError           500  a fault of our own; no input may reach it
@@ -251,6 +252,12 @@ class TwoFactorRequiredByPolicy(Conflict):
     code = "two_factor_required_by_policy"
     title = "Two-factor authentication is required here"
     detail = "A policy requires it, so it cannot be turned off."
+
+
+class EmailNotVerified(Conflict):
+    code = "email_not_verified"
+    title = "The e-mail address is not confirmed"
+    detail = "A second factor needs a confirmed address, by which its owner hears of changes to it."
 
 
 class RateLimited(DoorwardError):

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Literal
 from uuid import UUID
 
 from service.domain import policy
@@ -10,6 +11,7 @@ from service.domain.sign_in import Origin, with_factor
 from service.errors import (
     BackupCodesReplaced,
     DoorwardError,
+    EmailNotVerified,
     EnrolmentReplaced,
     InvalidRequest,
     InvalidToken,
@@ -47,10 +49,13 @@ class TurnedOn:
 async def start(world: World, origin: Origin, caller: Caller, name: str | None) -> Enrolment:
     """Begin an enrolment; needs a step-up. A pending one is replaced. Without a name it gets a free one.
 
-    Raises InvalidRequest for a name that is taken, and TooManyAuthenticators.
+    Raises EmailNotVerified, InvalidRequest for a name that is taken, and TooManyAuthenticators.
     """
     person, present = await _known(world, caller)
     session_flow.require_step_up(world, caller, enrolled=bool(present))
+    if not person.email_verified:
+        # Whoever turns it on must hear of it: by an address that is theirs.
+        raise EmailNotVerified("the address is not verified")
 
     async def act(tx: Connection) -> Started | DoorwardError:
         taken = [one.name for one in await factor_store.authenticators(tx, caller.person)]
@@ -144,12 +149,14 @@ async def remove(world: World, origin: Origin, caller: Caller, authenticator: UU
     return await session_flow.acting(world, caller, act)
 
 
-async def regenerate(world: World, origin: Origin, caller: Caller, *, replacing: UUID | None = None) -> Codes:
+async def regenerate(
+    world: World, origin: Origin, caller: Caller, *, replacing: UUID | Literal["none"] | None = None
+) -> Codes:
     """A new set of five backup codes; the old one is dead in the same transaction. Sessions live on: what
     they proved stands.
 
-    With `replacing` only that set is replaced, so that a form sent twice acts once; BackupCodesReplaced
-    when it is not the living one any more.
+    With `replacing` only that set is replaced (`"none"`: only where there is no living one), so that a form
+    sent twice acts once; BackupCodesReplaced when it is not the living one any more.
     """
     _, present = await _known(world, caller)
     session_flow.require_step_up(world, caller, enrolled=bool(present))
@@ -161,7 +168,7 @@ async def regenerate(world: World, origin: Origin, caller: Caller, *, replacing:
 
     async def act(tx: Connection) -> DoorwardError | None:
         living = await factor_store.backup_set(tx, caller.person)
-        if replacing is not None and (living is None or living.id != replacing):
+        if replacing is not None and replacing != (living.id if living else "none"):
             return BackupCodesReplaced("another set is the living one")
         await enrolment.keep_codes(tx, caller.person, codes)
         attempt = proofs.attempt_of("two_factor:backup_codes", caller, origin)
@@ -171,6 +178,19 @@ async def regenerate(world: World, origin: Origin, caller: Caller, *, replacing:
 
     await session_flow.acting(world, caller, act)
     return codes
+
+
+async def say_saved(world: World, origin: Origin, caller: Caller, backup_set: UUID) -> None:
+    """Note that the person saved the codes of their living set. Raises BackupCodesReplaced for any other."""
+
+    async def act(tx: Connection) -> DoorwardError | None:
+        if not await factor_store.save_backup_set(tx, caller.person, backup_set, world.clock.now()):
+            return BackupCodesReplaced("not the living set of this person")
+        attempt = proofs.attempt_of("two_factor:backup_codes_saved", caller, origin)
+        await proofs.record(world, tx, attempt, "ok", set=backup_set)
+        return None
+
+    await session_flow.acting(world, caller, act)
 
 
 async def disable(world: World, origin: Origin, caller: Caller, password: str, code: str) -> Renewal | None:

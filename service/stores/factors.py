@@ -51,10 +51,11 @@ class BackupCode:
 
 @dataclass(frozen=True, slots=True)
 class BackupSet:
-    """The living set: how many of its codes are unused."""
+    """The living set: how many of its codes are unused, and when its person said that they saved it."""
 
     id: UUID
     created_at: datetime
+    saved_at: datetime | None
     left: int
 
 
@@ -194,7 +195,13 @@ async def spend_backup_code(tx: Connection, person: UUID, code: BackupCode, now:
 
 async def backup_set(tx: Connection, person: UUID) -> BackupSet | None:
     row = await _sql.backup_codes_left(tx, person=person)
-    return row and BackupSet(row["id"], row["created_at"], row["unused"])
+    return row and BackupSet(row["id"], row["created_at"], row["saved_at"], row["unused"])
+
+
+async def save_backup_set(tx: Connection, person: UUID, backup_set: UUID, now: datetime) -> bool:
+    """Note that the person saved their codes; False when the set is not their living one."""
+    row = await _sql.save_backup_set(tx, person=person, set=backup_set, now=now)
+    return row is not None
 
 
 async def void_backup_codes(tx: Connection, person: UUID, now: datetime) -> None:

@@ -38,6 +38,7 @@ DOORS: list[tuple[str, str, dict[str, object] | None]] = [
     ("PATCH", f"{AUTHENTICATORS}/{NOBODY}", {"name": "Phone"}),
     ("DELETE", f"{AUTHENTICATORS}/{NOBODY}", None),
     ("POST", BACKUP_CODES, None),
+    ("POST", f"{BACKUP_CODES}/saved", {"set_id": NOBODY}),
     ("POST", DISABLE, {"password": "test-value", "code": "123456"}),
     ("GET", SESSIONS, None),
     ("DELETE", f"{SESSIONS}/{NOBODY}", None),

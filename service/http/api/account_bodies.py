@@ -11,7 +11,7 @@ from service.flows.consents import Consent
 from service.flows.me import Overview
 from service.flows.me import Session as SessionKept
 from service.flows.me import SignIn as SignInKept
-from service.http.api.bodies import Answer, BackupCodes, Body, Code, Name, Password, one_line
+from service.http.api.bodies import Answer, BackupCodes, Body, Code, Id, Name, Password, one_line
 from service.http.user_agent import agent_of
 
 
@@ -34,6 +34,10 @@ class StartAuthenticator(Body):
 
 class RenameAuthenticator(Body):
     name: Name
+
+
+class BackupCodesSaved(Body):
+    set_id: Id
 
 
 class DisableTwoFactor(Body):
@@ -98,6 +102,7 @@ class TwoFactor(Answer):
     authenticators: list[AuthenticatorListed]
     backup_codes_left: int
     backup_codes_created_at: datetime | None
+    backup_codes_saved_at: datetime | None = Field(description="When their person said that they saved them.")
     required_by: Literal["policy"] | None
 
 
@@ -132,6 +137,7 @@ class Me(Answer):
                 ],
                 backup_codes_left=codes.left if codes else 0,
                 backup_codes_created_at=codes.created_at if codes else None,
+                backup_codes_saved_at=codes.saved_at if codes else None,
                 required_by="policy" if known.required else None,
             ),
         )

@@ -6,7 +6,9 @@ from litestar import Response, Router, delete, get, patch, post
 from litestar.params import FromPath, JSONBody
 
 from service.errors import (
+    BackupCodesReplaced,
     Conflict,
+    EmailNotVerified,
     EnrolmentReplaced,
     InvalidCredentials,
     LastAuthenticator,
@@ -29,7 +31,7 @@ from service.http.guards import caller_of, origin_of, world_of
     operation_id="startAuthenticator",
     summary="Begin to add an authenticator (step-up)",
     operation_class=BodyOptional,
-    responses=problems(*ACTING, ReauthenticationRequired, Conflict, TooManyAuthenticators),
+    responses=problems(*ACTING, ReauthenticationRequired, Conflict, EmailNotVerified, TooManyAuthenticators),
 )
 async def start(
     request: Asking, data: JSONBody[account_bodies.StartAuthenticator | None] = None
@@ -114,6 +116,19 @@ async def regenerate(request: Asking) -> bodies.BackupCodes:
 
 
 @post(
+    "/backup-codes/saved",
+    status_code=204,
+    operation_id="sayBackupCodesSaved",
+    summary="The person says that they saved their codes",
+    responses=problems(*ACTING, Conflict, BackupCodesReplaced),
+)
+async def say_saved(request: Asking, data: JSONBody[account_bodies.BackupCodesSaved]) -> None:
+    """Only of the living set. Until it is said, our pages remind the person."""
+    caller = await caller_of(request, "account")
+    await flow.say_saved(world_of(request), origin_of(request), caller, data.set_id)
+
+
+@post(
     "/disable",
     status_code=204,
     operation_id="disableTwoFactor",
@@ -131,7 +146,7 @@ async def disable(request: Asking, data: JSONBody[account_bodies.DisableTwoFacto
 
 router = Router(
     "/me/two-factor",
-    route_handlers=[start, pending, confirm, rename, remove, regenerate, disable],
+    route_handlers=[start, pending, confirm, rename, remove, regenerate, say_saved, disable],
     security=BEARER,
     tags=["two-factor"],
 )

@@ -88,13 +88,19 @@ WHERE c.person_id = :person AND c.set_id = :set AND c.digest = :digest AND c.use
 RETURNING c.set_id;
 
 -- name: backup_codes_left^
-SELECT s.id, s.created_at, count(c.ordinal) FILTER (WHERE c.used_at IS NULL)::int AS unused
+SELECT s.id, s.created_at, s.saved_at, count(c.ordinal) FILTER (WHERE c.used_at IS NULL)::int AS unused
 FROM backup_set s JOIN backup_code c ON c.set_id = s.id
 WHERE s.person_id = :person AND s.replaced_at IS NULL
 GROUP BY s.id;
 
 -- name: replace_backup_set!
 UPDATE backup_set SET replaced_at = :now WHERE person_id = :person AND replaced_at IS NULL;
+
+-- name: save_backup_set$
+-- Said once: when it is said again the first time stands.
+UPDATE backup_set SET saved_at = coalesce(saved_at, :now)
+WHERE person_id = :person AND id = :set AND replaced_at IS NULL
+RETURNING id;
 
 -- name: add_backup_set!
 INSERT INTO backup_set (id, person_id, created_at) VALUES (:set, :person, :now);
