@@ -207,6 +207,41 @@ async def sessions(
     ]
 
 
+async def devices(
+    world: World, caller: Caller, *, before: UUID | None, limit: int
+) -> tuple[Sequence[Session], UUID | None]:
+    """Where one is signed in: the acting session, whenever it began, then the others from the newest on, so
+    many of them; and from where the next ones follow, where there are more."""
+    # Identifiers ascend with time: the one below the acting session's successor is itself.
+    itself = UUID(int=caller.session.int + 1)
+    acting = await sessions(world, caller, ended=False, before=itself, limit=1)
+    found = await sessions(world, caller, ended=False, before=before, limit=limit + 1)
+    others = found[:limit]
+    shown = [one for one in acting if one.current] + [one for one in others if not one.current]
+    return shown, others[-1].id if len(found) > limit else None
+
+
+@dataclass(frozen=True, slots=True)
+class Portal:
+    """A client that holds something in a session, and since when."""
+
+    session: UUID
+    client_id: str
+    name: str
+    scopes: Sequence[str]
+    since: datetime
+
+
+async def portals(world: World, caller: Caller, sessions: Sequence[Session]) -> Sequence[Portal]:
+    """Which portals were opened from these sessions and can act in them still, by name."""
+    ids, now = [one.id for one in sessions], world.clock.now()
+    async with world.db.connection() as connection:
+        rows = await session_store.portals(connection, caller.person, ids, now)
+    return [
+        Portal(row["session_id"], row["client_id"], row["name"], row["scopes"], row["since"]) for row in rows
+    ]
+
+
 async def end_session(world: World, origin: Origin, caller: Caller, session: UUID) -> None:
     """End one of the person's sessions, at once; one that has ended stays so. Raises NotFound for
     another's."""

@@ -144,6 +144,13 @@ async def of_person(
     return [row async for row in found]
 
 
+async def portals(tx: Connection, person: UUID, sessions: Sequence[UUID], now: datetime) -> Sequence[Record]:
+    """The registered clients that hold something in these sessions of a person, by name: the session, the
+    client's id and name, the scopes, and since when."""
+    found = _sql.portals_of_sessions(tx, person=person, sessions=list(sessions), now=now)
+    return [row async for row in found]
+
+
 async def owner(tx: Connection, session: UUID) -> UUID | None:
     """Whose session it is, living or ended."""
     person: UUID | None = await _sql.person_of_session(tx, session=session)

@@ -30,6 +30,7 @@ HOT = {
     ("sessions", "bearer"),
     ("sessions", "end_session"),
     ("sessions", "end_families_of_session"),
+    ("sessions", "portals_of_sessions"),
     ("outbox", "put_at_most"),
     ("clients", "client"),
 }

@@ -161,6 +161,15 @@ SELECT * FROM (
 WHERE CAST(:ended AS boolean) IS NULL OR (ended_at IS NOT NULL) = :ended
 ORDER BY id DESC LIMIT :limit;
 
+-- name: portals_of_sessions
+-- The registered clients that hold something living in each of these sessions, with what it lets them have.
+SELECT f.session_id, f.client_id, c.name, array_agg(DISTINCT one ORDER BY one) AS scopes, min(f.created_at) AS since
+FROM refresh_family f JOIN client c ON c.id = f.client_id CROSS JOIN unnest(string_to_array(f.scope, ' ')) AS one
+WHERE f.session_id = ANY(CAST(:sessions AS uuid[])) AND f.person_id = :person
+  AND f.ended_at IS NULL AND f.idle_at > :now AND f.absolute_at > :now
+GROUP BY f.session_id, f.client_id, c.name
+ORDER BY c.name, f.client_id;
+
 -- name: families_under$
 SELECT count(*) FROM refresh_family
 WHERE key_id = :key_id AND ended_at IS NULL AND idle_at > :now AND absolute_at > :now;
