@@ -62,11 +62,12 @@ async def home(request: Asking) -> Response[str]:
 
 @get("/sign-in")
 async def sign_in(request: Asking) -> Response[str]:
-    """To the provider. The browser gets a name of its own, which the answer must come back with."""
+    """To the provider, in the language that a link to this page names. The browser gets a name of its own,
+    which the answer must come back with."""
     portal = _portal(request)
     browser = request.cookies.get(portal.cookie + "-browser") or random_name()
     cookie = _cookie(portal, "-browser", browser, int(SIGN_IN.total_seconds()))
-    return _go(await portal.begin(browser), cookie)
+    return _go(await portal.begin(browser, request.query_params.get("ui_locales")), cookie)
 
 
 @get("/callback")
@@ -139,12 +140,14 @@ def create(
     *,
     clock: Clock | None = None,
     http: httpx.AsyncClient | None = None,
+    acr_values: str = "",
 ) -> Litestar:
-    """The portal at `url`, an origin, as the client `client_id` of `issuer`."""
+    """The portal at `url`, an origin, as the client `client_id` of `issuer`; what it asks every sign-in to
+    prove may be named."""
     clock = clock or Clock()
     # On loopback no proxy of the environment is asked.
     http = http or httpx.AsyncClient(timeout=10, trust_env=False)
-    portal = Portal(Provider(issuer, client_id, secret, clock, http), url, clock)
+    portal = Portal(Provider(issuer, client_id, secret, clock, http), url, clock, acr_values)
 
     @asynccontextmanager
     async def lifespan(_: Litestar) -> AsyncIterator[None]:

@@ -49,10 +49,11 @@ class Visit:
 
 
 class Portal:
-    """Who is signed in here, and the sign-ins under way."""
+    """Who is signed in here, and the sign-ins under way. `acr_values` is what it asks every sign-in to prove,
+    where it asks."""
 
-    def __init__(self, provider: Provider, url: str, clock: Clock) -> None:
-        self.provider, self.url, self.clock = provider, url, clock
+    def __init__(self, provider: Provider, url: str, clock: Clock, acr_values: str = "") -> None:
+        self.provider, self.url, self.clock, self.acr_values = provider, url, clock, acr_values
         # Browsers share cookies among the ports of a host: the name must be this portal's alone.
         self.cookie = f"demo-portal-{urlsplit(url).port}"
         self.pending: dict[str, Pending] = {}
@@ -61,8 +62,9 @@ class Portal:
         self.used: dict[str, bool] = {}
         self.ended: dict[str, bool] = {}
 
-    async def begin(self, browser: str) -> str:
-        """The address that a sign-in begins at (Core §3.1.2.1), with PKCE (RFC 7636)."""
+    async def begin(self, browser: str, ui_locales: str | None = None) -> str:
+        """The address that a sign-in begins at (Core §3.1.2.1), with PKCE (RFC 7636); in the languages of
+        whoever comes, where they are known."""
         endpoint = (await self.provider.metadata())["authorization_endpoint"]
         state, verifier, nonce = random_name(), random_name(), random_name()
         _keep(self.pending, state, Pending(browser, verifier, nonce, self.clock.now() + SIGN_IN))
@@ -76,6 +78,8 @@ class Portal:
             "code_challenge": b64(hashlib.sha256(verifier.encode()).digest()),
             "code_challenge_method": "S256",
         }
+        wished = {"acr_values": self.acr_values, "ui_locales": ui_locales}
+        asked |= {name: value for name, value in wished.items() if value}
         return f"{endpoint}?{urlencode(asked)}"
 
     async def finish(self, browser: str | None, answer: Mapping[str, str]) -> str:
