@@ -20,7 +20,7 @@ from service.embedded import Servers
 from service.flows import clients as client_flow
 from service.portal import app as portal_app
 from tests.builders import House, Person
-from tests.pages.test_browser import Authenticator, backup_codes, shown_secret
+from tests.pages.browsing import Authenticator, backup_codes, shown_secret
 from tests.programs import free_port
 from tests.secure import Authority, authority, secure, secure_environ
 
