@@ -115,6 +115,7 @@ def _around(request: Asking, status: int = 200) -> dict[str, Any]:
     settings, path = world_of(request).settings.pages, request.scope["path"]
     kept = [(name, value) for name, value in request.query_params.multi_items() if name != "ui_locales"]
     return {
+        "path": path,
         "product": settings.name,
         "links": {
             "help": settings.help_uri or "/help",
