@@ -42,6 +42,12 @@ class TwoFactorSettings(Section):
     codes_seconds: int = Field(
         30, ge=0, le=3600, description="How long a page shows new backup codes, s; 0 = until it is left."
     )
+    trust_days: int = Field(
+        0,
+        ge=0,
+        le=90,
+        description="How long a person may trust a browser without a second factor, days; 0 = never.",
+    )
 
 
 class TokenSettings(Section):

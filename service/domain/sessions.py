@@ -10,7 +10,7 @@ from uuid import UUID
 
 #: What the built-in clients are granted.
 FIRST_PARTY_SCOPE = "openid profile email account admin"
-PRE_AUTH, REFRESH, DEVICE, BROWSER = "dwp_", "dwr_", "dwd_", "dws_"
+PRE_AUTH, REFRESH, DEVICE, BROWSER, TRUST = "dwp_", "dwr_", "dwd_", "dws_", "dwb_"
 #: An authorization request under way, and the code that answers it.
 REQUEST, CODE = "dwa_", "dwc_"
 #: The handle of a pushed authorization request (RFC 9126 §2.2).
@@ -90,6 +90,20 @@ class DeviceToken:
         return opaque(DEVICE, self.signed + self.mac)
 
 
+@dataclass(frozen=True, slots=True)
+class TrustToken:
+    """`dwb_` and base64url of the trusted browser's id (16 bytes) ‖ a secret (32 bytes).
+
+    It stands in for the second factor of its one person, beside their password and never in its place.
+    """
+
+    browser: UUID
+    secret: bytes
+
+    def __str__(self) -> str:
+        return opaque(TRUST, self.browser.bytes + self.secret)
+
+
 def opaque(prefix: str, raw: bytes) -> str:
     """A token's text: a prefix that names its kind, and base64url without padding."""
     return prefix + base64.urlsafe_b64encode(raw).rstrip(b"=").decode()
@@ -106,6 +120,11 @@ def parse_device(text: str) -> DeviceToken | None:
         return None
     epoch, issued_at = int.from_bytes(raw[16:20], "big"), int.from_bytes(raw[20:28], "big")
     return DeviceToken(UUID(bytes=raw[:16]), epoch, issued_at, raw[28:])
+
+
+def parse_trust(text: str) -> TrustToken | None:
+    raw = _raw(TRUST, text, 48)
+    return (raw and TrustToken(UUID(bytes=raw[:16]), raw[16:])) or None
 
 
 def is_pre_auth(text: str) -> bool:

@@ -39,7 +39,8 @@ class Origin:
 
 @dataclass(frozen=True, slots=True)
 class Standing:
-    """A person as the sign-in sees them, and what they have proved so far (`amr`, RFC 8176)."""
+    """A person as the sign-in sees them, and what they have proved so far (`amr`, RFC 8176). `trusted` is the
+    browser that stands in for their second factor, if one does."""
 
     person: UUID
     sub: UUID
@@ -51,6 +52,7 @@ class Standing:
     email_verified: bool
     must_change_password: bool
     amr: Sequence[str]
+    trusted: UUID | None = None
 
     @property
     def two_factors(self) -> bool:
@@ -78,9 +80,18 @@ class Pending:
 
 
 def next_step(standing: Standing, required: Literal["off", "all"]) -> Step:
-    """The one dispatcher: both factors come before anything a thief of the password could change."""
-    if standing.enrolled and not standing.two_factors:
+    """The one dispatcher: both factors come before anything a thief of the password could change.
+
+    So a trusted browser stands in for the second one only where nothing else is owed.
+    """
+    later = _after_both(standing, required)
+    stands_in = standing.trusted is not None and later is Step.COMPLETE
+    if standing.enrolled and not standing.two_factors and not stands_in:
         return Step.SECOND_FACTOR
+    return later
+
+
+def _after_both(standing: Standing, required: Literal["off", "all"]) -> Step:
     if not standing.email_verified:
         return Step.EMAIL_VERIFICATION
     if standing.must_change_password:

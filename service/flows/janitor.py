@@ -12,6 +12,7 @@ from service.stores import clients as client_store
 from service.stores import codes as code_store
 from service.stores import logouts as logout_store
 from service.stores import sessions as session_store
+from service.stores import trust as trust_store
 from service.stores.postgres import Connection
 from service.world import World
 
@@ -57,4 +58,5 @@ async def _batch(world: World, tx: Connection) -> int:
         + await code_store.sweep(tx, now - _ENDED, _BATCH)
         + await client_store.sweep(tx, now - _ENDED, _BATCH)
         + await logout_store.sweep(tx, now - _NOTICES, _BATCH)
+        + await trust_store.sweep(tx, now - _ENDED, _BATCH)
     )

@@ -12,6 +12,7 @@ from service.domain.sign_in import Origin
 from service.errors import DoorwardError, InvalidToken, NotFound
 from service.flows import passwords, proofs
 from service.flows import sessions as session_flow
+from service.flows import trust as trust_flow
 from service.flows.sessions import Caller, Renewal
 from service.stores import accounts as account_store
 from service.stores import audit as audit_store
@@ -243,7 +244,8 @@ async def portals(world: World, caller: Caller, sessions: Sequence[Session]) -> 
 
 
 async def end_session(world: World, origin: Origin, caller: Caller, session: UUID) -> None:
-    """End one of the person's sessions, at once; one that has ended stays so. Raises NotFound for
+    """End one of the person's sessions, at once; one that has ended stays so. From elsewhere its trust in its
+    browser ends too; whoever signs out there keeps it, as it is for the next time. Raises NotFound for
     another's."""
     own = session == caller.session
     reason = EndReason.SIGNED_OUT if own else EndReason.REVOKED
@@ -256,6 +258,8 @@ async def end_session(world: World, origin: Origin, caller: Caller, session: UUI
             name = "session:sign_out" if own else "session:end"
             attempt = replace(proofs.attempt_of(name, caller, origin), session=session)
             await proofs.record(world, tx, attempt, "ok")
+        if not own:
+            await trust_flow.end_with(world, tx, origin, caller, session)
         return None
 
     async def sign_out(tx: Connection) -> DoorwardError | None:

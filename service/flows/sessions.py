@@ -20,6 +20,7 @@ from service.flows.tokens import Grant
 from service.keyring import BadToken
 from service.stores import accounts as account_store
 from service.stores import sessions as session_store
+from service.stores import trust as trust_store
 from service.stores.postgres import Connection
 from service.world import World
 
@@ -98,6 +99,7 @@ async def open_session(
         client=client,
         session=opened.session,
         method=rules.method(standing.amr),
+        trusted_browser=standing.trusted,
     )
     return opened
 
@@ -143,7 +145,9 @@ async def _open_family(
 
 
 def _session(id: UUID, standing: Standing, client: str, auth_time: datetime) -> session_store.Session:
-    return session_store.Session(id, standing.person, standing.epoch, standing.amr, auth_time, client)
+    return session_store.Session(
+        id, standing.person, standing.epoch, standing.amr, auth_time, client, standing.trusted
+    )
 
 
 # Found
@@ -282,10 +286,20 @@ async def end_others(
     world: World, tx: Connection, person: UUID, reason: EndReason, *, kept: UUID | None
 ) -> tuple[int, int]:
     """End whatever the person has open but the session `kept`: how many sessions, and the new epoch, which
-    kills what is under way as well (pre-auth tokens, device tokens). The person's row is held."""
+    kills what is under way as well (pre-auth tokens, device tokens). No browser is trusted any more, not even
+    that of `kept`. The person's row is held."""
     await expire(world, tx, person)
     ended = await session_store.end_all(tx, person, reason, world.clock.now(), kept=kept)
+    await _end_trust(world, tx, person, reason)
     return ended, await account_store.raise_epoch(tx, person)
+
+
+async def _end_trust(world: World, tx: Connection, person: UUID, reason: EndReason) -> None:
+    """End the trust in every browser of a person, whose row is held."""
+    if ended := await trust_store.end(tx, person, reason, world.clock.now()):
+        await audit.record(
+            world, tx, "two_factor:trust_end", "ok", person=person, reason=reason, browsers=ended
+        )
 
 
 async def end_grant(world: World, origin: Origin, person: UUID, family: UUID, client: str) -> None:

@@ -21,10 +21,12 @@ from service.errors import (
 )
 from service.flows import enrolment, passwords, proofs, tokens
 from service.flows import sessions as session_flow
+from service.flows import trust as trust_flow
 from service.flows.enrolment import Codes, Enrolment, Started
 from service.flows.proofs import Attempt, Finding, Trial
 from service.flows.sessions import AnySession, BrowserSession, Opened
 from service.flows.tokens import Tokens
+from service.flows.trust import Trust
 from service.stores import accounts as account_store
 from service.stores import factors as factor_store
 from service.stores import outbox as outbox_store
@@ -49,12 +51,13 @@ class Owed:
 
 @dataclass(frozen=True, slots=True)
 class Complete:
-    """Nothing more is owed."""
+    """Nothing more is owed. `trust` is what a trusted browser keeps from now on."""
 
     opened: Tokens | BrowserSession
     device_token: str
     backup_codes_left: int | None = None
     codes: Codes | None = None
+    trust: Trust | None = None
 
 
 Outcome: TypeAlias = Owed | Complete
@@ -67,6 +70,7 @@ class _Next:
     step: Owed | AnySession
     backup_codes_left: int | None = None
     codes: Codes | None = None
+    trust: Trust | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,9 +86,16 @@ _Verdict: TypeAlias = _Next | DoorwardError
 
 
 async def sign_in(
-    world: World, origin: Origin, email: str, password: str, client: str, device_token: str | None
+    world: World,
+    origin: Origin,
+    email: str,
+    password: str,
+    client: str,
+    device_token: str | None,
+    trust_token: str | None = None,
 ) -> Outcome:
-    """The first step: a password. Unknown, disabled and wrong cost and answer the same (K-35, K-36)."""
+    """The first step: a password. Unknown, disabled and wrong cost and answer the same (K-35, K-36): a trust
+    token is looked at only once the password is right."""
     address, normal = _address(email), passwords.read(password)
     async with world.limits.charged("sign_in.network", origin.address):
         async with world.db.connection() as connection:
@@ -110,8 +121,10 @@ async def sign_in(
                 await proofs.record(world, tx, attempt, "refused", reason="the person's epoch moved on")
                 return InvalidCredentials("the person's epoch moved on")
             await proofs.record(world, tx, attempt, "ok", method="password")
-            begun = _Begun(client, known)
-            return await _go_on(world, tx, origin, person.standing(("pwd",)), begun, auth_time=now)
+            standing, begun = person.standing(("pwd",)), _Begun(client, known)
+            trust = await trust_flow.use(world, tx, origin, standing, client, trust_token)
+            trusted = replace(standing, trusted=trust.browser if trust else None)
+            return replace(await _go_on(world, tx, origin, trusted, begun, auth_time=now), trust=trust)
 
         outcome = _answer(world, await world.db.transact(act))
     if password_hash and world.pool.is_outdated(password_hash):
@@ -120,11 +133,20 @@ async def sign_in(
 
 
 async def second_factor(
-    world: World, origin: Origin, token: str, code: str, method: Kind | None, client: str
+    world: World,
+    origin: Origin,
+    token: str,
+    code: str,
+    method: Kind | None,
+    client: str,
+    *,
+    trust: bool = False,
+    trust_token: str | None = None,
 ) -> Outcome:
     """The second step: a TOTP code or a backup code (RFC 6238 §5.2: each is accepted once).
 
-    One transaction counts the guess, claims the token, burns the code and opens the session.
+    One transaction counts the guess, claims the token, burns the code and opens the session; and makes the
+    browser a trusted one where the person wants that (`trust`; `trust_token` is what it held before).
     """
     kind = proofs.read_code(code, method)
     async with world.limits.charged("second_factor.network", origin.address):
@@ -136,8 +158,11 @@ async def second_factor(
         async def go_on(tx: Connection, right: Finding) -> _Next:
             left = await proofs.accept(world, tx, trial, right)
             proved = replace(standing, amr=with_factor(right.kind))
-            step = await _go_on(world, tx, origin, proved, pending, auth_time=world.clock.now())
-            return replace(step, backup_codes_left=left)
+            then = await _go_on(world, tx, origin, proved, pending, auth_time=world.clock.now())
+            made = None
+            if trust and not isinstance(then.step, Owed):
+                made = await trust_flow.make(world, tx, origin, proved, then.step, trust_token)
+            return replace(then, backup_codes_left=left, trust=made)
 
         return _answer(world, await proofs.spend(world, trial, finding, go_on))
 
@@ -332,7 +357,7 @@ def _answer(world: World, led_to: _Next) -> Outcome:
         return replace(step, backup_codes_left=left, codes=codes)
     device = tokens.device_token(world, step.person, step.epoch)
     opened = tokens.mint(world, step, step.refresh_token) if isinstance(step, Opened) else step
-    return Complete(opened, device, left, codes)
+    return Complete(opened, device, left, codes, led_to.trust)
 
 
 def _address(email: str) -> str:

@@ -17,9 +17,9 @@ from service.world import World
 
 Asking: TypeAlias = Request[Any, Any, State]
 
-#: The session; the sign-in under way (its pre-auth token); the device token; a random name of this browser,
-#: to which forms are bound; what the next page shall say; and the language its person chose.
-Held: TypeAlias = Literal["session", "sign-in", "device", "browser", "notice", "language"]
+#: The session; the sign-in under way (its pre-auth token); the device token; the trust token; a random name
+#: of this browser, to which forms are bound; what the next page shall say; and the language its person chose.
+Held: TypeAlias = Literal["session", "sign-in", "device", "trust", "browser", "notice", "language"]
 _NAME = re.compile(r"[A-Za-z0-9_-]{43}", re.ASCII)
 
 

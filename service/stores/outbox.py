@@ -22,6 +22,8 @@ Letter: TypeAlias = Literal[
     "password_changed",
     "authenticator_removed",
     "two_factor_off",
+    "browser_trusted",
+    "browser_trust_copied",
 ]
 
 

@@ -18,7 +18,7 @@ _sql = queries("sessions")
 
 @dataclass(frozen=True, slots=True)
 class Session:
-    """A session as it begins."""
+    """A session as it begins. `trusted` is the browser that stands in for the second factor, if one does."""
 
     id: UUID
     person: UUID
@@ -26,6 +26,7 @@ class Session:
     amr: Sequence[str]
     auth_time: datetime
     client: str
+    trusted: UUID | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +75,12 @@ async def open_in_browser(
 ) -> None:
     """Insert a session that lives by its cookie, whose SHA-256 is `cookie`."""
     await _sql.open_browser_session(
-        tx, **_columns(session, origin, now), cookie=cookie, idle_at=idle_at, absolute_at=absolute_at
+        tx,
+        **_columns(session, origin, now),
+        trusted=session.trusted,
+        cookie=cookie,
+        idle_at=idle_at,
+        absolute_at=absolute_at,
     )
 
 

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from service.domain import sessions
-from service.domain.sessions import DeviceToken, EndReason, RefreshToken, Verdict, judge
+from service.domain.sessions import DeviceToken, EndReason, RefreshToken, TrustToken, Verdict, judge
 
 NOW = datetime(2026, 1, 1, 12, tzinfo=UTC)
 GRACE = 10
@@ -63,10 +63,19 @@ def test_a_device_token_reads_back(person: UUID, epoch: int, issued_at: int, mac
     assert sessions.parse_refresh(str(token)) is None
 
 
+@given(st.uuids(), st.binary(min_size=32, max_size=32))
+def test_a_trust_token_reads_back(browser: UUID, secret: bytes) -> None:
+    token = TrustToken(browser, secret)
+    assert sessions.parse_trust(str(token)) == token
+    assert sessions.parse_trust(str(token) + "A") is None
+    assert sessions.is_browser(str(token)) is False
+
+
 @given(st.text(max_size=200))
 def test_no_text_makes_a_parser_raise(text: str) -> None:
-    for prefix in ("", "dwp_", "dwr_", "dwd_"):
+    for prefix in ("", "dwp_", "dwr_", "dwd_", "dwb_"):
         assert sessions.parse_refresh(prefix + text) is None
+        assert sessions.parse_trust(prefix + text) is None
         assert sessions.parse_device(prefix + text) is None
         assert sessions.is_pre_auth(prefix + text) is False
 

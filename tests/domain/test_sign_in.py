@@ -39,6 +39,17 @@ def test_no_enrolled_person_gets_past_the_second_factor_with_a_password() -> Non
         assert next_step(standing, required) is Step.SECOND_FACTOR  # type: ignore[arg-type]
 
 
+@pytest.mark.case("U-45")
+def test_a_trusted_browser_stands_in_for_the_second_factor_where_nothing_else_is_owed() -> None:
+    for verified, must, required in product((True, False), (True, False), ("off", "all")):
+        facts = {"email_verified": verified, "must_change_password": must, "trusted": NOBODY}
+        enrolled = next_step(_standing(enrolled=True, **facts), required)  # type: ignore[arg-type]
+        alone = verified and not must
+        assert enrolled is (Step.COMPLETE if alone else Step.SECOND_FACTOR)
+        stranger = _standing(**facts | {"trusted": None})
+        assert next_step(_standing(**facts), required) is next_step(stranger, required)  # type: ignore[arg-type]
+
+
 @pytest.mark.parametrize(
     ("code", "method", "kind"),
     [

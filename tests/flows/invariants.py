@@ -215,12 +215,23 @@ async def _pre_auth_tokens(house: House, events: Sequence[Any], answers: Sequenc
 
 
 async def _two_factors(house: House) -> None:
-    """I6: no living session of an enrolled person that has not proved both factors."""
+    """I6: no living session of an enrolled person that has not proved both factors, but one of a browser that
+    they trusted when it was opened, after they had proved both there."""
     weak = await house.value(
         "SELECT count(*) FROM session s WHERE s.ended_at IS NULL AND NOT 'mfa' = ANY(s.amr) AND EXISTS "
         "(SELECT 1 FROM authenticator a WHERE a.person_id = s.person_id AND a.confirmed_at IS NOT NULL)"
+        " AND NOT EXISTS (SELECT 1 FROM trusted_browser t WHERE t.id = s.trusted_browser_id"
+        " AND t.person_id = s.person_id AND s.client_id = 'pages' AND s.amr = '{pwd}'"
+        " AND t.created_at <= s.created_at AND t.expires_at > s.created_at"
+        " AND (t.ended_at IS NULL OR t.ended_at >= s.created_at))"
     )
     assert weak == 0, "I6: an enrolled person's session of one factor"
+    unproved = await house.value(
+        "SELECT count(*) FROM trusted_browser t WHERE t.ended_at IS NULL AND NOT EXISTS"
+        " (SELECT 1 FROM session s WHERE s.id = t.session_id AND s.person_id = t.person_id"
+        " AND s.amr @> '{otp,mfa}')"
+    )
+    assert unproved == 0, "I6: a browser trusted without an authenticator's code"
 
 
 def _failures(person: Any, events: Sequence[Any]) -> None:

@@ -32,6 +32,8 @@ HOT = {
     ("sessions", "end_families_of_session"),
     ("sessions", "portals_of_sessions"),
     ("outbox", "put_at_most"),
+    ("trust", "use_trust"),
+    ("trust", "end_copied_trust"),
     ("clients", "client"),
 }
 
@@ -92,6 +94,9 @@ async def populated(world: World) -> World:
         last_browser, created_at, idle_at, absolute_at)
       SELECT gen_random_uuid(), id, person_id, 'doorward', '', '', 'x', '192.0.2.1', '', now(), now(),
         now() FROM session;
+    INSERT INTO trusted_browser (id, person_id, digest, epoch, session_id, address, browser, created_at,
+        expires_at)
+      SELECT gen_random_uuid(), id, '', 0, id, '192.0.2.1', '', now(), now() FROM person;
     INSERT INTO outbox (id, kind, person_id, recipient, created_at)
       SELECT gen_random_uuid(), 'verify_email', id, email, now() FROM person;
     INSERT INTO client (id, name, token_endpoint_auth_method, redirect_uris, post_logout_redirect_uris,

@@ -90,11 +90,16 @@ def _account(asked: Asked, person: SignedIn, _: datetime) -> Verdict:
 
 
 def _fresh(asked: Asked, person: SignedIn, now: datetime) -> Verdict:
-    """As lately as the request wants: `prompt=login`, or `max_age` seconds ago."""
-    if asked.answered_by(person):
+    """As lately as the request wants: `prompt=login`, or `max_age` seconds ago.
+
+    A fresh proof is one of everything the person has, as at our own reauthentication: the password that a
+    trusted browser was enough for is none, however young.
+    """
+    whole = not person.enrolled or sessions.acr(person.amr) == sessions.ACR_2FA
+    if whole and asked.answered_by(person):
         return None
     age = asked.request.max_age
-    old = age is not None and person.auth_time + timedelta(seconds=age) <= now
+    old = age is not None and not (whole and person.auth_time + timedelta(seconds=age) > now)
     return Owed.REAUTHENTICATION if old or "login" in asked.request.prompt else None
 
 
@@ -132,6 +137,14 @@ _SILENT: Mapping[Owed, Refusal] = {
     Owed.ENROLMENT: Refusal("interaction_required", "the person has to set up a second factor"),
     Owed.CONSENT: Refusal("consent_required", "the person has not allowed this"),
 }
+
+
+def takes_trust(request: AuthorizationRequest) -> bool:
+    """Whether a sign-in of a password in a trusted browser can answer a request: it is no fresh proof, and of
+    one factor."""
+    wanted = claims.acr_essential(request.claims) or request.acr_values
+    strong = sessions.ACR_2FA in wanted and sessions.ACR_1FA not in wanted
+    return not strong and request.max_age is None and "login" not in request.prompt
 
 
 def judge(

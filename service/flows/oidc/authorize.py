@@ -134,6 +134,18 @@ async def go_on(world: World, origin: Origin, browser: str, handle: str, caller:
     return outcome
 
 
+async def takes_trust(world: World, browser: str, handle: str) -> bool:
+    """Whether the password in a trusted browser can answer the request. It spares the person a second form;
+    what the session is worth is judged when the request goes on."""
+    try:
+        found = await _underway(world, browser, handle)
+        client, redirect_uri = await requests.proved(world, found.parameters)
+    except InvalidRequest:
+        return True
+    asked = requests.judged(world, found.parameters, client, redirect_uri)
+    return isinstance(asked, Refusal) or progress.takes_trust(asked)
+
+
 async def decide(
     world: World, browser: str, handle: str, caller: Caller, decision: Decision, shown: Collection[str]
 ) -> None:

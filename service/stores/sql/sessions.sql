@@ -18,9 +18,9 @@ RETURNING id;
 
 -- name: open_browser_session!
 INSERT INTO session (id, person_id, epoch, amr, auth_time, client_id, address, browser, place, created_at,
-                     cookie, seen_at, seen_address, idle_at, absolute_at)
+                     trusted_browser_id, cookie, seen_at, seen_address, idle_at, absolute_at)
 VALUES (:session, :person, :epoch, :amr, :auth_time, :client, :address, :browser, :place, :now,
-        :cookie, :now, :address, :idle_at, :absolute_at);
+        :trusted, :cookie, :now, :address, :idle_at, :absolute_at);
 
 -- name: browser^
 SELECT s.id, s.person_id, s.client_id, s.epoch, s.amr, s.auth_time, s.seen_at, s.idle_at, s.absolute_at, s.ended_at, s.end_reason,
