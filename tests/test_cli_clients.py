@@ -1,5 +1,6 @@
 """`doorward client`: what it does, what it refuses, and that a secret is shown once."""
 
+import hashlib
 import json
 import re
 import tomllib
@@ -182,6 +183,45 @@ def test_a_client_with_keys_of_its_own_gets_no_secret(running: Dev, tmp_path: Pa
     assert told(running, "show", "signed")["jwks"] == {"keys": [public]}
     refused = doorward("client", "rotate-secret", "signed", environ=running.environ)
     assert (refused.returncode, "its method is private_key_jwt" in refused.stderr) == (1, True)
+
+
+PICTURE = '<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 8 8"><path d="M0 0h8v8z"/></svg>'
+
+
+@pytest.mark.case("U-17")
+def test_a_brand_is_given_shown_and_applied_from_files_beside_the_record(
+    running: Dev, tmp_path: Path
+) -> None:
+    logo = written(tmp_path, PICTURE, "logo.svg")
+    words = ["--redirect-uri", CALLBACK, "--brand-color", "#FFD500", "--policy-uri", "https://a.example/#p"]
+    told(running, "create", "branded", *words, "--tos-uri", "https://a.example/t", "--logo", logo)
+    shown = told(running, "show", "branded")
+    kind, digest = shown["logo"].split(" ")
+    assert (kind, digest) == ("image/svg+xml", "sha256:" + hashlib.sha256(PICTURE.encode()).hexdigest())
+    assert (shown["brand_color"], shown["policy_uri"]) == ("#FFD500", "https://a.example/#p")
+
+    record = {"id": "branded", "name": "branded", "redirect_uris": [CALLBACK], "scopes": shown["scopes"]}
+    looks = {"brand_color": "#FFD500", "policy_uri": "https://a.example/#p", "tos_uri": "https://a.example/t"}
+    same = json.dumps({"clients": [record | looks | {"logo": "logo.svg"}]})
+    assert len(told(running, "apply", written(tmp_path, same, "same.json"))["unchanged"]) == 1
+    plain = written(tmp_path, json.dumps({"clients": [record]}), "plain.json")
+    (changed,) = told(running, "apply", plain)["changed"]
+    assert changed["fields"] == {name: [value, None] for name, value in looks.items()} | {
+        "logo": [shown["logo"], None]
+    }
+
+    for content, said in (
+        (PICTURE.replace("<path", "<script"), "may only draw"),
+        ("x" * 66_000, "may have at most 64 KiB"),
+    ):
+        written(tmp_path, content, "logo.svg")
+        refused = doorward("client", "apply", written(tmp_path, same, "same.json"), environ=running.environ)
+        assert refused.returncode == 1
+        assert f"/clients/0/logo ('branded'): {said}" in refused.stderr
+    (tmp_path / "logo.svg").unlink()
+    gone = doorward("client", "apply", written(tmp_path, same, "same.json"), environ=running.environ)
+    assert (gone.returncode, "No such file" in gone.stderr) == (1, True)
+    assert told(running, "show", "branded")["logo"] is None
 
 
 def test_a_file_is_applied_told_as_a_diff_and_applied_again(running: Dev, tmp_path: Path) -> None:

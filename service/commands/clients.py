@@ -10,7 +10,7 @@ from typing import Any, get_args
 import click
 
 from service.commands import Printable, in_world, refuse, show
-from service.domain.oidc import clients, records
+from service.domain.oidc import clients, logos, records
 from service.domain.oidc.clients import Client, Fault
 from service.flows import clients as client_flow
 from service.world import World
@@ -71,8 +71,13 @@ def client() -> None:
 @click.option("--refresh-absolute-seconds", type=int)
 @click.option("--cors-origin", "cors_origins", multiple=True)
 @click.option("--jwks", "jwks_file", type=_READABLE, help="A file of public keys, for private_key_jwt.")
+@click.option("--client-uri", help="Its home page.")
+@click.option("--policy-uri", help="Its privacy policy.")
+@click.option("--tos-uri", help="Its terms of service.")
+@click.option("--brand-color", help="Of buttons and links on its way, as #0b5a66.")
+@click.option("--logo", "logo_file", type=_READABLE, help="A file that holds its picture, PNG or SVG.")
 @click.option("--json", "as_json", is_flag=True)
-def client_create(as_json: bool, jwks_file: Path | None, **given: Any) -> None:
+def client_create(as_json: bool, jwks_file: Path | None, logo_file: Path | None, **given: Any) -> None:
     """Register a client. Its secret, where it has one, is shown this once."""
     record = {name: list(value) if isinstance(value, tuple) else value for name, value in given.items()}
     record["name"] = record["name"] or record["id"]
@@ -80,6 +85,8 @@ def client_create(as_json: bool, jwks_file: Path | None, **given: Any) -> None:
         record["scopes"] = ["openid", "profile", "email"]
     if jwks_file is not None:
         record["jwks"] = _document(jwks_file)
+    if logo_file is not None:
+        record["logo"] = _picture(logo_file)
     made, faults = records.read(record)
     if made is None or faults:
         refuse("\n".join(_lines(faults)))
@@ -118,7 +125,9 @@ def client_show(id: str, as_json: bool) -> None:
         }
         for one in registered.secrets
     ]
+    logo = registered.client.logo
     found = asdict(registered.client) | {
+        "logo": logo and str(logo),
         "created_at": registered.created_at.isoformat(timespec="seconds"),
         "secrets": secrets,
     }
@@ -170,9 +179,11 @@ def client_enable(id: str) -> None:
 def client_apply(file: Path, dry_run: bool, as_json: bool) -> None:
     """Make the registry hold the clients of a TOML or JSON FILE, all or none, and tell what changed.
 
-    Doing it twice changes nothing more. Clients that the file does not name stay as they are.
+    Doing it twice changes nothing more. Clients that the file does not name stay as they are. A `logo` is a
+    data: URI, or the path of a file, from the folder of FILE.
     """
     document = _document(file)
+    _take_pictures(document, file.parent)
     wanted, faults = records.read_all(document)
     if faults:
         refuse("\n".join(f"{file}: {line}" for line in _lines(faults, document)))
@@ -216,6 +227,24 @@ def _document(path: Path) -> Any:
     except UnicodeDecodeError:
         refuse(f"{path}: is not UTF-8")
     except (OSError, ValueError, RecursionError) as fault:
+        refuse(f"{path}: {fault}")
+
+
+def _take_pictures(document: Any, folder: Path) -> None:
+    """Put the pictures whose files are named into the records; what is not of its form is told later."""
+    records = document.get("clients") if isinstance(document, dict) else None
+    for record in records if isinstance(records, list) else []:
+        logo = record.get("logo") if isinstance(record, dict) else None
+        if isinstance(logo, str) and not logo.startswith("data:"):
+            record["logo"] = _picture(folder / logo)
+
+
+def _picture(path: Path) -> str:
+    """A file as a record writes it; of one that is too large so much that it is seen to be."""
+    try:
+        with path.open("rb") as file:
+            return logos.to_uri(file.read(logos.LARGEST + 1))
+    except (OSError, ValueError) as fault:
         refuse(f"{path}: {fault}")
 
 

@@ -7,6 +7,7 @@ from typing import Literal, TypeAlias
 
 from service.domain.oidc import addresses, clients, records
 from service.domain.oidc.clients import Client, Fault
+from service.domain.oidc.logos import Logo
 from service.domain.sessions import opaque
 from service.errors import Conflict, InvalidRequest, NotFound
 from service.flows import audit
@@ -60,6 +61,15 @@ async def find(world: World, id: str) -> client_store.Registered:
     """One client with its living secrets. Raises NotFound."""
     async with world.db.connection() as connection:
         return await _found(world, connection, id)
+
+
+async def logo(world: World, id: str) -> Logo:
+    """A client's picture, with its bytes. Raises NotFound where it has none, or is disabled."""
+    async with world.db.connection() as connection:
+        found = await client_store.logo(connection, id) if clients.is_id(id) else None
+    if found is None:
+        raise NotFound("no such picture")
+    return found
 
 
 async def allows_origin(world: World, origin: str, client: str | None) -> bool:

@@ -11,6 +11,7 @@ from asyncpg import Record
 
 from service import crypto
 from service.domain.oidc.clients import Client, is_id
+from service.domain.oidc.logos import Logo
 from service.stores.postgres import Connection, queries
 
 _sql = queries("clients")
@@ -30,6 +31,10 @@ _PLAIN = (
     "access_seconds",
     "refresh_idle_seconds",
     "refresh_absolute_seconds",
+    "client_uri",
+    "policy_uri",
+    "tos_uri",
+    "brand_color",
 )
 _LISTS = ("redirect_uris", "post_logout_redirect_uris", "grant_types", "scopes", "cors_origins")
 
@@ -62,7 +67,10 @@ def _client(row: Record) -> Client:
         name: tuple(row[name]) for name in _LISTS
     }
     return Client(
-        **fields, jwks=row["jwks"] and json.loads(row["jwks"]), disabled=row["disabled_at"] is not None
+        **fields,
+        jwks=row["jwks"] and json.loads(row["jwks"]),
+        logo=Logo(row["logo_type"], row["logo_digest"]) if row["logo_type"] else None,
+        disabled=row["disabled_at"] is not None,
     )
 
 
@@ -85,6 +93,12 @@ async def page(tx: Connection, after: str, limit: int) -> Sequence[Client]:
     return [_client(row) async for row in _sql.clients(tx, after=after, limit=limit)]
 
 
+async def logo(tx: Connection, client: str) -> Logo | None:
+    """The picture of a living client, with its bytes."""
+    row = await _sql.logo(tx, client=client)
+    return row and Logo(row["logo_type"], row["logo_digest"], row["logo"])
+
+
 async def allows_origin(tx: Connection, origin: str, client: str | None) -> bool:
     """Whether a living client names this origin as its own: `client`, or any if it is None."""
     return bool(await _sql.origin_allowed(tx, origin=origin, client=client))
@@ -96,7 +110,8 @@ async def lock(tx: Connection) -> None:
 
 
 async def put(tx: Connection, client: Client, now: datetime, *, replace: bool) -> bool:
-    """Keep a client; False, and nothing changed, when there is one of its id and it may not `replace` it."""
+    """Keep a client; False, and nothing changed, when there is one of its id and it may not `replace` it. A
+    picture without its bytes is the one that is there."""
     values = asdict(client)
     row = await _sql.put_client(
         tx,
@@ -104,6 +119,9 @@ async def put(tx: Connection, client: Client, now: datetime, *, replace: bool) -
         **{name: list(values[name]) for name in _LISTS},
         display_name=client.name,
         jwks=client.jwks and json.dumps(client.jwks),
+        logo_type=client.logo and client.logo.media_type,
+        logo_digest=client.logo and client.logo.digest,
+        logo=client.logo and client.logo.content,
         disabled=client.disabled,
         replace=replace,
         now=now,

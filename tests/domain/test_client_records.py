@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from service.domain.oidc import records
+from service.domain.oidc import logos, records
 from service.domain.oidc.clients import Client
 
 CALLBACK = "https://portal.example/callback"
@@ -43,6 +43,7 @@ PORTAL = Client("portal", "The portal", redirect_uris=(CALLBACK,), scopes=("open
                 "access_seconds": 0.5,
                 "audience": 1,
                 "jwks": [],
+                "logo": "logo.svg",
                 "redirect_uri": CALLBACK,
                 "a/b~c": 1,
                 "client_secret": "test-value",
@@ -52,6 +53,7 @@ PORTAL = Client("portal", "The portal", redirect_uris=(CALLBACK,), scopes=("open
                 ("/access_seconds", "wrong_type"),
                 ("/audience", "wrong_type"),
                 ("/jwks", "wrong_type"),
+                ("/logo", "wrong_type"),
                 ("/redirect_uri", "unknown"),
                 ("/a~1b~0c", "unknown"),
                 ("/client_secret", "secret"),
@@ -77,6 +79,15 @@ def test_a_well_formed_record_that_breaks_a_rule_is_a_client_with_faults() -> No
 
 def test_a_record_says_what_a_client_is() -> None:
     assert records.read(_record(PORTAL)) == (PORTAL, [])
+
+
+def test_a_picture_is_read_from_its_data_uri() -> None:
+    content = b'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 1 1"/>'
+    client, faults = records.read(_record(PORTAL) | {"logo": logos.to_uri(content)})
+    assert faults == []
+    assert client == replace(PORTAL, logo=logos.of(content, "image/svg+xml"))
+    client, faults = records.read(_record(PORTAL) | {"logo": logos.to_uri(b"<svg/>")})
+    assert [(fault.pointer, fault.code) for fault in faults] == [("/logo", "not_a_picture")]
 
 
 # A document of several

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from joserfc.jwk import ECKey, OctKey, OKPKey, RSAKey
 
-from service.domain.oidc import clients
+from service.domain.oidc import clients, logos
 from service.domain.oidc.clients import Client
 
 CALLBACK = "https://portal.example/callback"
@@ -382,8 +382,19 @@ def test_origins_are_written_as_browsers_send_them() -> None:
             {"refresh_idle_seconds": 61, "refresh_absolute_seconds": 60},
             ("/refresh_idle_seconds", "out_of_range"),
         ),
+        (PORTAL, {"client_uri": ""}, ("/client_uri", "not_a_uri")),
+        (PORTAL, {"client_uri": "portal.example"}, ("/client_uri", "not_absolute")),
+        (PORTAL, {"policy_uri": "http://portal.example/privacy"}, ("/policy_uri", "scheme")),
+        (PORTAL, {"policy_uri": "http://localhost/privacy"}, ("/policy_uri", "scheme")),
+        (PORTAL, {"tos_uri": "javascript:alert(1)"}, ("/tos_uri", "scheme")),
+        (PORTAL, {"tos_uri": "data:text/html,a"}, ("/tos_uri", "scheme")),
+        (NATIVE, {"tos_uri": "com.example.app:/terms"}, ("/tos_uri", "scheme")),
+        (PORTAL, {"tos_uri": "https://user@portal.example/"}, ("/tos_uri", "userinfo")),
+        (PORTAL, {"brand_color": "#fff"}, ("/brand_color", "not_a_color")),
+        (PORTAL, {"brand_color": "#0b5a66}*{"}, ("/brand_color", "not_a_color")),
+        (PORTAL, {"logo": logos.of(b"<svg/>", "image/svg+xml")}, ("/logo", "not_a_picture")),
     ],
-    ids=str,
+    ids=lambda value: str(value)[:80],
 )
 def test_what_a_record_may_not_say(client: Client, changes: dict[str, Any], said: tuple[str, str]) -> None:
     assert faults_of(client) == set()
@@ -428,6 +439,11 @@ def test_the_whole_of_what_may_be_said() -> None:
         access_seconds=60,
         refresh_idle_seconds=60,
         refresh_absolute_seconds=60,
+        client_uri="https://portal.example",
+        policy_uri="https://portal.example/legal?part=2#privacy",
+        tos_uri="https://portal.example/terms",
+        brand_color="#FFd500",
+        logo=logos.of(b'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 1 1"/>', "image/svg+xml"),
     )
     assert faults_of(full) == set()
     for method in get_args(clients.IdTokenAlg):
@@ -508,3 +524,12 @@ def test_two_records_differ_field_by_field() -> None:
         "name": ("The portal", "Other"),
         "scopes": (("openid", "profile", "email"), ("openid",)),
     }
+
+
+def test_two_pictures_differ_by_what_they_are() -> None:
+    one, other = logos.of(b"one", "image/png"), logos.of(b"other", "image/png")
+    assert clients.differences(replace(PORTAL, logo=one), replace(PORTAL, logo=other)) == {
+        "logo": (f"image/png sha256:{one.digest}", f"image/png sha256:{other.digest}")
+    }
+    kept = replace(one, content=None)
+    assert clients.differences(replace(PORTAL, logo=one), replace(PORTAL, logo=kept)) == {}

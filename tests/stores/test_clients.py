@@ -7,6 +7,7 @@ from typing import Any
 import asyncpg
 import pytest
 
+from service.domain.oidc import logos
 from service.domain.oidc.clients import Client
 from service.stores import clients as client_store
 from service.world import World
@@ -38,6 +39,11 @@ FULL = Client(
     refresh_absolute_seconds=6000,
     cors_origins=("https://full.example",),
     jwks={"keys": [{"kty": "OKP", "crv": "Ed25519", "x": "test-value", "kid": "a"}]},
+    client_uri="https://full.example/",
+    policy_uri="https://full.example/privacy",
+    tos_uri="https://full.example/terms",
+    brand_color="#0b5a66",
+    logo=logos.of(b"a picture", "image/png"),
     disabled=True,
 )
 
@@ -82,6 +88,30 @@ async def test_a_client_takes_the_place_of_another_only_where_it_may(world: Worl
     assert registered.client == replace(FULL, id="portal")
     assert await put(world, PORTAL)
     assert await found(world, "portal") == client_store.Registered(PORTAL, [], registered.created_at)
+
+
+async def test_a_picture_is_kept_with_its_client_and_read_by_itself(world: World) -> None:
+    async def picture() -> bytes | None:
+        async with world.db.connection() as connection:
+            logo = await client_store.logo(connection, "full")
+            return logo.content if logo else None
+
+    living = replace(FULL, disabled=False)
+    await put(world, living)
+    assert await picture() == b"a picture"
+    # As it is read it has no bytes, and is put again for another reason.
+    registered = await found(world, "full")
+    assert registered is not None
+    assert registered.client.logo is not None
+    assert registered.client.logo.content is None
+    await put(world, replace(registered.client, name="Another name"))
+    assert await picture() == b"a picture"
+    await put(world, replace(living, logo=logos.of(b"another", "image/svg+xml")))
+    assert await picture() == b"another"
+    await put(world, FULL)
+    assert await picture() is None, "a disabled client shows nothing"
+    await put(world, replace(living, logo=None))
+    assert await picture() is None
 
 
 @pytest.mark.parametrize("id", ["doorward", "Pages"])

@@ -62,6 +62,15 @@ def uri_faults(uri: str, *, native: bool) -> Iterator[Said]:
         yield "userinfo", "must not hold a user or a password"
 
 
+def link_faults(uri: str) -> Iterator[Said]:
+    """What keeps a text from being an address that people follow from a page of ours: on https alone, and it
+    may point into a document."""
+    if uri.startswith("http:"):
+        yield "scheme", "must be https"
+        return
+    yield from (said for said in uri_faults(uri, native=False) if said[0] != "fragment")
+
+
 def _place(scheme: str, authority: str) -> Iterator[Said]:
     """What is wrong with the part of an http(s) address that names a server."""
     parts = _AUTHORITY.fullmatch(authority)

@@ -14,8 +14,9 @@ from urllib.parse import parse_qsl
 from joserfc.errors import JoseError
 from joserfc.jwk import JWKRegistry
 
-from service.domain.oidc import addresses
+from service.domain.oidc import addresses, colors, logos
 from service.domain.oidc.addresses import Said
+from service.domain.oidc.logos import Logo
 from service.domain.sign_in import FRONTEND, PAGES
 
 #: The type of a client's JWT assertion (RFC 7523 §2.2).
@@ -88,6 +89,11 @@ class Client:
     refresh_absolute_seconds: int | None = None
     cors_origins: tuple[str, ...] = ()
     jwks: Mapping[str, Any] | None = None
+    client_uri: str | None = None
+    policy_uri: str | None = None
+    tos_uri: str | None = None
+    brand_color: str | None = None
+    logo: Logo | None = None
     disabled: bool = False
 
     @property
@@ -145,9 +151,13 @@ def still_held(client: Client, granted: Sequence[str], *, session_over: bool) ->
 
 
 def differences(old: Client, new: Client) -> Mapping[str, tuple[object, object]]:
-    """Each field in which two records differ: its old and its new value."""
+    """Each field in which two records differ: its old and its new value; a picture by its digest."""
+
+    def told(value: object) -> object:
+        return str(value) if isinstance(value, Logo) else value
+
     pairs = {field.name: (getattr(old, field.name), getattr(new, field.name)) for field in fields(Client)}
-    return {name: pair for name, pair in pairs.items() if pair[0] != pair[1]}
+    return {name: (told(one), told(other)) for name, (one, other) in pairs.items() if one != other}
 
 
 def faults(client: Client) -> Sequence[Fault]:
@@ -160,6 +170,7 @@ def faults(client: Client) -> Sequence[Fault]:
         *_addresses(client),
         *_lives(client),
         *_keys(client),
+        *_looks(client),
     ]
 
 
@@ -314,6 +325,19 @@ def _key(key: object) -> Iterator[Said]:
         yield "not_a_key", "is not a key of its kind (RFC 7518 §6)"
     elif weak:
         yield "weak", "must have at least 2048 bits (RFC 7518 §3.3)"
+
+
+def _looks(client: Client) -> Iterator[Fault]:
+    """What people see of it on our pages: links (OpenID Connect Dynamic Client Registration 1.0 §2), colour
+    and picture."""
+    for name in ("client_uri", "policy_uri", "tos_uri"):
+        uri = getattr(client, name)
+        for code, text in addresses.link_faults(uri) if uri is not None else ():
+            yield Fault(f"/{name}", code, text)
+    if client.brand_color is not None and not colors.is_color(client.brand_color):
+        yield Fault("/brand_color", "not_a_color", "must be # and six hexadecimal digits, such as #0b5a66")
+    for code, text in logos.faults(client.logo) if client.logo is not None else ():
+        yield Fault("/logo", code, text)
 
 
 def algorithms_of(key: Mapping[str, Any]) -> Sequence[str]:

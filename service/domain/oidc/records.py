@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import fields, replace
 from typing import Any
 
+from service.domain.oidc import logos
 from service.domain.oidc.clients import (
     AccessTokenAlg,
     AuthMethod,
@@ -14,6 +15,7 @@ from service.domain.oidc.clients import (
     IdTokenAlg,
     faults,
 )
+from service.domain.oidc.logos import Logo
 
 
 def read_all(document: object) -> tuple[Sequence[Client], Sequence[Fault]]:
@@ -50,7 +52,7 @@ def read(record: object) -> tuple[Client | None, Sequence[Fault]]:
         if name not in known:
             found.append(_unknown(str(name), list(known)))
         elif (fitting := _FORMS[known[name]])[0](value):
-            values[name] = tuple(value) if isinstance(value, list) else value
+            values[name] = _value(known[name], value)
         else:
             found.append(Fault(f"/{name}", "wrong_type", f"must be {fitting[1]}"))
     for name in ("id", "name"):
@@ -80,6 +82,13 @@ def _unknown(name: str, known: Sequence[str]) -> Fault:
     return Fault(pointer, "unknown", "no such field" + (f"; did you mean {close[0]}?" if close else ""))
 
 
+def _value(kind: object, value: Any) -> Any:
+    """A well-formed field as the client has it."""
+    if kind == Logo | None and value is not None:
+        return logos.from_uri(value)
+    return tuple(value) if isinstance(value, list) else value
+
+
 def _is_list(value: object) -> bool:
     return isinstance(value, list | tuple) and all(isinstance(one, str) for one in value)
 
@@ -99,5 +108,9 @@ _FORMS: Mapping[Any, tuple[Callable[[object], bool], str]] = {
     int | None: (lambda value: value is None or type(value) is int, "a whole number of seconds"),
     tuple[str, ...]: (_is_list, "a list of texts"),
     tuple[GrantType, ...]: (_is_list, "a list of texts"),
+    Logo | None: (
+        lambda value: value is None or (isinstance(value, str) and logos.from_uri(value) is not None),
+        f"a data: URI of a PNG or an SVG in base64, of at most {logos.LARGEST // 1024} KiB",
+    ),
     Mapping[str, Any] | None: (lambda value: value is None or isinstance(value, Mapping), "a JWKS"),
 }

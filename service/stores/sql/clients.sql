@@ -3,7 +3,7 @@
 SELECT client.id, name, token_endpoint_auth_method, redirect_uris, post_logout_redirect_uris, backchannel_logout_uri,
        backchannel_logout_session_required, grant_types, scopes, first_party, require_pkce, id_token_signed_response_alg,
        access_token_signing_alg, audience, access_seconds, refresh_idle_seconds, refresh_absolute_seconds, cors_origins,
-       jwks, disabled_at,
+       jwks, client_uri, policy_uri, tos_uri, brand_color, logo_type, logo_digest, disabled_at,
        client.created_at, live.digests, live.births, live.ends
 FROM client, LATERAL (
   SELECT coalesce(array_agg(digest ORDER BY s.id), '{}') AS digests,
@@ -17,8 +17,13 @@ WHERE client.id = :client;
 SELECT id, name, token_endpoint_auth_method, redirect_uris, post_logout_redirect_uris, backchannel_logout_uri,
        backchannel_logout_session_required, grant_types, scopes, first_party, require_pkce, id_token_signed_response_alg,
        access_token_signing_alg, audience, access_seconds, refresh_idle_seconds, refresh_absolute_seconds, cors_origins,
-       jwks, disabled_at
+       jwks, client_uri, policy_uri, tos_uri, brand_color, logo_type, logo_digest, disabled_at
 FROM client WHERE id > :after ORDER BY id LIMIT :limit;
+
+-- name: logo^
+-- Apart from the client, which every request of it reads: the bytes are for whoever looks at the picture.
+SELECT logo_type, logo_digest, logo FROM client
+WHERE id = :client AND logo IS NOT NULL AND disabled_at IS NULL;
 
 -- name: origin_allowed$
 -- A sequential scan: the registry has tens of rows, and what is asked has an Origin header.
@@ -36,11 +41,15 @@ SELECT pg_advisory_xact_lock(hashtext('doorward.client'));
 INSERT INTO client AS c (id, name, token_endpoint_auth_method, redirect_uris, post_logout_redirect_uris,
   backchannel_logout_uri, backchannel_logout_session_required, grant_types, scopes, first_party, require_pkce,
   id_token_signed_response_alg, access_token_signing_alg, audience, access_seconds, refresh_idle_seconds,
-  refresh_absolute_seconds, cors_origins, jwks, created_at, disabled_at)
+  refresh_absolute_seconds, cors_origins, jwks, client_uri, policy_uri, tos_uri, brand_color, logo_type, logo_digest,
+  logo, created_at, disabled_at)
 VALUES (:id, :display_name, :token_endpoint_auth_method, :redirect_uris, :post_logout_redirect_uris,
   :backchannel_logout_uri, :backchannel_logout_session_required, :grant_types, :scopes, :first_party, :require_pkce,
   :id_token_signed_response_alg, :access_token_signing_alg, :audience, :access_seconds, :refresh_idle_seconds,
-  :refresh_absolute_seconds, :cors_origins, CAST(:jwks AS jsonb), :now,
+  :refresh_absolute_seconds, :cors_origins, CAST(:jwks AS jsonb), :client_uri, :policy_uri, :tos_uri, :brand_color,
+  :logo_type, :logo_digest,
+  -- A record that was read here has the digest alone, and keeps the picture.
+  coalesce(:logo, (SELECT kept.logo FROM client kept WHERE kept.id = :id AND kept.logo_digest = :logo_digest)), :now,
   CASE WHEN :disabled THEN CAST(:now AS timestamptz) END)
 ON CONFLICT (id) DO UPDATE SET
   name = excluded.name,
@@ -61,6 +70,13 @@ ON CONFLICT (id) DO UPDATE SET
   refresh_absolute_seconds = excluded.refresh_absolute_seconds,
   cors_origins = excluded.cors_origins,
   jwks = excluded.jwks,
+  client_uri = excluded.client_uri,
+  policy_uri = excluded.policy_uri,
+  tos_uri = excluded.tos_uri,
+  brand_color = excluded.brand_color,
+  logo_type = excluded.logo_type,
+  logo_digest = excluded.logo_digest,
+  logo = excluded.logo,
   -- The time at which it was disabled first stays.
   disabled_at = CASE WHEN :disabled THEN coalesce(c.disabled_at, excluded.disabled_at) END
 WHERE :replace
