@@ -32,6 +32,7 @@ from service.http.oidc import revoke as oidc_revoke
 from service.http.oidc import token as oidc_token
 from service.http.oidc import userinfo as oidc_userinfo
 from service.http.web import account as web_account
+from service.http.web import help as web_help
 from service.http.web import sign_in as web_sign_in
 from service.http.web import two_factor as web_two_factor
 from service.jobs.janitor import keep_tidy
@@ -103,6 +104,7 @@ def routes(world: World) -> Litestar:
             oidc_logout.router,
             oidc_userinfo.userinfo,
             oidc_userinfo.userinfo_by_post,
+            web_help.help_page,
             web_sign_in.router,
             web_account.router,
             web_two_factor.router,

@@ -20,6 +20,8 @@ Asking: TypeAlias = Request[Any, Any, State]
 #: The session; the sign-in under way (its pre-auth token); the device token; the trust token; a random name
 #: of this browser, to which forms are bound; what the next page shall say; and the language its person chose.
 Held: TypeAlias = Literal["session", "sign-in", "device", "trust", "browser", "notice", "language"]
+#: How long a browser remembers who was signing in, seconds.
+_SIGN_IN_REMEMBERED = 3600
 _NAME = re.compile(r"[A-Za-z0-9_-]{43}", re.ASCII)
 
 
@@ -79,7 +81,7 @@ def renewed(request: Asking, renewal: Renewal | None) -> Sequence[Cookie]:
 
 def pre_auth(request: Asking) -> str:
     """The pre-auth token of the sign-in under way in this very browser; another's is none."""
-    token, _, mac = (held(request, "sign-in") or "").partition(".")
+    token, mac, _ = _sign_in_parts(request)
     name = held(request, "browser") or ""
     genuine = _macs(world_of(request), "sign_in", f"{name}\n{token}")
     return (
@@ -87,11 +89,32 @@ def pre_auth(request: Asking) -> str:
     )
 
 
-def pre_auth_cookie(request: Asking, token: str, seconds: int) -> Cookie:
-    """The cookie of a sign-in under way, good in this browser only."""
-    name = held(request, "browser") or ""
-    mac = _macs(world_of(request), "sign_in", f"{name}\n{token}")[0]
-    return give(request, "sign-in", f"{token}.{mac}", seconds=seconds)
+def pre_auth_cookie(request: Asking, token: str, email: str, *, done: bool = False) -> Cookie:
+    """The cookie of a sign-in under way, good in this browser only. It outlives the token: whoever comes back
+    too late is told so, and begins again under their address; of one that is `done`, not that it was late."""
+    world, name = world_of(request), held(request, "browser") or ""
+    mac = _macs(world, "sign_in", f"{name}\n{token}")[0]
+    text = json.dumps({"email": _short(email), "done": done}, ensure_ascii=False).encode()
+    sealed = b64url(world.sealer.seal(text, world.entropy.token(12), "sign_in", name))
+    return give(request, "sign-in", f"{token}.{mac}.{sealed}", seconds=_SIGN_IN_REMEMBERED)
+
+
+def signing_in(request: Asking) -> tuple[str, bool]:
+    """Whose address began the sign-in of this browser, and whether it is done; nobody's, of another one."""
+    _, _, sealed = _sign_in_parts(request)
+    try:
+        text = world_of(request).sealer.open(
+            crypto.from_b64url(sealed), "sign_in", held(request, "browser") or ""
+        )
+        told = json.loads(text)
+    except (ValueError, crypto.SealBroken):
+        return "", False
+    return told["email"], told["done"]
+
+
+def typed(email: str) -> dict[str, str]:
+    """What the form of a sign-in is filled in with again."""
+    return {"username": _short(email)}
 
 
 def browser_name(request: Asking) -> tuple[str, bool]:
@@ -113,14 +136,18 @@ def require_own(request: Asking, token: str, bound_to: str) -> None:
     """Refuse what another site may have sent (CsrfFailed): by what the browser says of its origin, where it
     says something, and always by the token."""
     world = world_of(request)
-    site = request.headers.get("sec-fetch-site", "same-origin")
-    origin = request.headers.get("origin")
-    if site != "same-origin" or (origin is not None and origin not in _own_origins(world)):
+    if not is_from_us(request):
         raise CsrfFailed("sent by another site")
     name = held(request, "browser")
     genuine = _macs(world, "csrf", f"{name}\n{bound_to}") if name else []
     if not any(crypto.same(one.encode(), token.encode()) for one in genuine):
         raise CsrfFailed("the form is not this browser's, or of another session or sign-in")
+
+
+def is_from_us(request: Asking) -> bool:
+    """Whether the browser says nothing against a request having come from our own page."""
+    site, origin = request.headers.get("sec-fetch-site", "same-origin"), request.headers.get("origin")
+    return site == "same-origin" and (origin is None or origin in _own_origins(world_of(request)))
 
 
 def seal_notice(world: World, browser: str, path: str, notice: Mapping[str, Any]) -> str:
@@ -141,6 +168,16 @@ def open_notice(request: Asking) -> Mapping[str, Any]:
     except (ValueError, crypto.SealBroken):
         return {}
     return notice
+
+
+def _sign_in_parts(request: Asking) -> Sequence[str]:
+    parts = (held(request, "sign-in") or "").split(".")
+    return parts if len(parts) == 3 else ("", "", "")
+
+
+def _short(email: str) -> str:
+    # In bytes, as the cookie that carries it is measured.
+    return email.encode()[:320].decode(errors="ignore")
 
 
 def _macs(world: World, purpose: str, text: str) -> Sequence[str]:

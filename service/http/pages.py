@@ -15,6 +15,7 @@ from service.errors import (
     Conflict,
     CsrfFailed,
     DoorwardError,
+    InternalError,
     InvalidRequest,
     InvalidToken,
     NotFound,
@@ -22,6 +23,7 @@ from service.errors import (
     ReauthenticationRequired,
     SecondFactorBlocked,
     Unauthenticated,
+    Unavailable,
 )
 from service.flows import sessions as session_flow
 from service.flows.sessions import Caller
@@ -93,9 +95,9 @@ def shown(
     }
     if caller and not _is_of_a_portal(request):
         headers["Cross-Origin-Opener-Policy"] = "same-origin"
-    if notice.code == RateLimited.code:
+    if notice.code in (RateLimited.code, Unavailable.code):
         # Told where a machine looks for it as well.
-        status, headers["Retry-After"] = RateLimited.status, str(notice.retry_after or 1)
+        status, headers["Retry-After"] = CATALOGUE[notice.code].status, str(notice.retry_after or 1)
     return Response(text, media_type="text/html", status_code=status, headers=headers, cookies=given)
 
 
@@ -160,8 +162,17 @@ def go(
 def back(request: Asking, path: str, fault: DoorwardError, **kept: str) -> Response[str]:
     """303 back to the form, which says what was wrong and keeps what was typed, but never a secret. What a
     form cannot mend is raised again."""
-    if isinstance(fault, CsrfFailed | InvalidToken | ReauthenticationRequired) or not isinstance(
-        fault, InvalidRequest | Unauthenticated | RateLimited | SecondFactorBlocked | Conflict | NotFound
+    if isinstance(
+        fault, CsrfFailed | InvalidToken | ReauthenticationRequired | InternalError
+    ) or not isinstance(
+        fault,
+        InvalidRequest
+        | Unauthenticated
+        | RateLimited
+        | SecondFactorBlocked
+        | Conflict
+        | NotFound
+        | Unavailable,
     ):
         raise fault
     request.scope["state"]["outcome"] = {"code": fault.code, "reason": fault.private}
@@ -234,7 +245,20 @@ def refused(request: Asking, error: Exception) -> Response[Any]:
         return go(request, carrying("/sign-in", _here(request)), notice, cookies=ended)
     if isinstance(fault, ReauthenticationRequired):
         return go(request, carrying("/account/reauthentication", _here(request)))
-    return error_page(request, fault)
+    return without_cookies(request, fault) or error_page(request, fault)
+
+
+def without_cookies(request: Asking, fault: DoorwardError) -> Response[str] | None:
+    """A page about cookies, for whoever comes from our own page without any of ours, or on the way from a
+    portal: their browser keeps none, and to begin again would only lead here again. Else nothing."""
+    if browser.held(request, "browser") is not None:
+        return None
+    is_refused = isinstance(fault, CsrfFailed) and browser.is_from_us(request)
+    if not is_refused and not (isinstance(fault, InvalidRequest) and request.scope["path"] == "/continue"):
+        return None
+    told = {"code": fault.code, "request_id": request.scope["state"]["request_id"]}
+    onward = carrying("/sign-in", return_to(request)) if is_refused else "/sign-in"
+    return shown(request, "sign_in/cookies.html", status=fault.status, onward=onward, **told)
 
 
 def error_page(request: Asking, fault: DoorwardError) -> Response[str]:
@@ -249,6 +273,8 @@ def error_page(request: Asking, fault: DoorwardError) -> Response[str]:
         retry_after=fault.retry_after,
         request_id=request.scope["state"]["request_id"],
         onward=HOME,
+        # What was asked for can be asked for again; what was sent would have to be sent again.
+        reloads=request.method == "GET",
     )
     if fault.retry_after is not None:
         answer.headers["Retry-After"] = str(fault.retry_after)
@@ -308,6 +334,7 @@ async def meaning(request: Asking, code: FromPath[str]) -> Response[str]:
         retry_after=None,
         request_id=None,
         onward=None,
+        reloads=False,
     )
     return Response(
         text,

@@ -209,5 +209,13 @@ class Notice(dict[str, Any]):
 def rendered(template: str, language: Language, nonce: str, **facts: Any) -> str:
     """A page's text. A page is of nobody, on nobody's way, and says nothing of the last answer unless
     `facts` tell."""
-    known: dict[str, Any] = {"person": None, "brand": None, "notice": Notice(), "switches": {}}
+    known: dict[str, Any] = {
+        "person": None,
+        "brand": None,
+        "notice": Notice(),
+        "switches": {},
+        # What a page tells the other tabs of the browser, and where it goes on when one of them signs in.
+        "session": None,
+        "elsewhere": None,
+    }
     return _templates.get_template(template).render(known | {"language": language, "nonce": nonce} | facts)

@@ -1,10 +1,11 @@
 // A wait that the server asked for: counted down to its end, read out now and then, and over by itself.
 //
 //   data-countdown  whole seconds, as in Retry-After
-//   data-then       what comes at the end: "enable" (the held button works again), "send" (a form that was sent
+//   data-then       what comes at the end: "enable" (the button works again), "send" (a form that was sent
 //                   meanwhile goes on its way) or "reload" (the page is asked for again)
-//   data-holds      the id of the button whose form has to wait
-//   data-minutes, data-seconds, data-over   the texts
+//   data-minutes, data-seconds, data-over   the texts; [data-early] in it: what is said of a form sent too early
+//
+// A button with `data-waits` is the one whose form has to wait.
 
 /** How often a page asks again by itself before it leaves that to the person. */
 const MOST_RELOADS = 5;
@@ -15,9 +16,9 @@ function announce(text) {
 }
 
 function start(box) {
-  const { countdown, then, holds, minutes, seconds, over } = box.dataset;
+  const { countdown, then, minutes, seconds, over } = box.dataset;
   const timer = box.querySelector("[role=timer]");
-  const button = holds ? document.getElementById(holds) : null;
+  const button = document.querySelector("button[data-waits]");
   const reloads = then === "reload" ? Number(sessionStorage.getItem(KEPT)) : 0;
   // Each time the wait doubles: whoever is overloaded must not be asked by every open page at once.
   const end = Date.now() + Number(countdown) * 2 ** reloads * 1000;
@@ -35,7 +36,7 @@ function start(box) {
     box.replaceChildren(over);
     box.classList.replace("bad", "good");
     if (button) button.disabled = false;
-    if (wanted) wanted.form.requestSubmit(wanted.button);
+    if (wanted) wanted.form.requestSubmit(wanted);
   }
 
   function look(isFirst) {
@@ -60,8 +61,10 @@ function start(box) {
       if (Date.now() >= end) return;
       // Not refused, only early: it is sent when the wait is over, and nobody has to watch the clock.
       event.preventDefault();
-      wanted = { form: button.form, button };
-      announce(timer.closest("[data-countdown]").textContent.trim());
+      wanted = button;
+      const early = box.querySelector("[data-early]");
+      early.hidden = false;
+      announce(early.textContent.trim());
     });
   }
   const ticking = setInterval(look, 250);

@@ -2,7 +2,8 @@
 // read out, a sign-in that ran out of time says so by itself, and the tabs of a browser hear of each other.
 // Every text stands in the page, in the person's language.
 
-const body = document.body;
+/** What the page tells this script. */
+const told = document.body.dataset;
 
 // What is read out
 
@@ -19,7 +20,7 @@ document.addEventListener("doorward:announce", (event) => {
 });
 
 const notice = document.querySelector("#notice[role=alert]");
-if (notice && !document.querySelector("[autofocus]") && document.activeElement === body) notice.focus();
+if (notice && !document.querySelector("[autofocus]") && document.activeElement === document.body) notice.focus();
 
 // What is missing in a form, without asking the server
 
@@ -49,8 +50,8 @@ const sent = new Map();
 
 function hold(form, button) {
   const parts = button ? [...button.childNodes] : [];
-  const text = button?.dataset.busy ?? body.dataset.busy;
-  const patience = Number(body.dataset.patience);
+  const text = button?.dataset.busy ?? told.busy;
+  const patience = Number(told.patience);
   const timer = patience ? setTimeout(() => { window.stop(); lost(form); }, patience * 1000) : undefined;
   if (button) {
     // Not `disabled`: it would drop the button's own value from what is sent, and the focus with it.
@@ -127,5 +128,5 @@ if ("BroadcastChannel" in window) {
     words.hidden = false;
     announce(words.textContent.trim());
   });
-  if (body.dataset.session) tabs.postMessage(body.dataset.session);
+  if (told.session) tabs.postMessage(told.session);
 }

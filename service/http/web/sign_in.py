@@ -2,20 +2,21 @@
 
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
+from math import ceil
 from typing import Any
 
 from litestar import Response, Router, get, post
 from litestar.datastructures import Cookie
 
-from service.domain.sign_in import PAGES, Pending, Step
-from service.errors import DoorwardError, InvalidPreAuthToken, InvalidToken
+from service.domain.sign_in import PAGES, Kind, Pending, Step, kind_of
+from service.errors import DoorwardError, InvalidCode, InvalidPreAuthToken, InvalidRequest, InvalidToken
 from service.flows import me as me_flow
 from service.flows import sign_in as flow
 from service.flows.sessions import BrowserSession, Renewal
 from service.flows.sign_in import Complete, Outcome
 from service.http import browser
 from service.http.browser import Asking
-from service.http.guards import MAX_BODY, Admission, origin_of, world_of
+from service.http.guards import MAX_BODY, origin_of, world_of
 from service.http.pages import HOME, back, carried, carrying, form_of, go, page, refused, return_to, signed_in
 from service.http.web.fields import code_typed, id_of, name_typed
 
@@ -26,39 +27,64 @@ _PAGES: Mapping[Step, str] = {
     Step.PASSWORD_CHANGE: "/sign-in/password",
     Step.EMAIL_VERIFICATION: "/sign-in/email-verification",
 }
+#: After so many wrong codes the person is asked about the clock of their phone.
+_ASKED_ABOUT_THE_CLOCK = 2
 
 
 @get("")
 async def form(request: Asking) -> Response[str]:
     """The first step; whoever is signed in already may go on as they are, unless another is wanted."""
-    target, known = return_to(request), None
-    if browser.open_notice(request).get("code") != "another_account_wanted":
+    target, known, is_free = return_to(request), None, True
+    if browser.open_notice(request).get("code") == "another_account_wanted":
+        is_free = False
+    else:
         with suppress(InvalidToken):
             caller = await signed_in(request)
             known = (await me_flow.overview(world_of(request), caller)).person
-    return await page(
-        request, "sign_in/password.html", known=known, return_to=target, carried=carried(target)
-    )
+    facts = {
+        "known": known,
+        "return_to": target,
+        "carried": carried(target),
+        # What the other tabs of this browser are told, and where this one goes on when one of them tells it.
+        "session": ("in" if known else "out") if is_free else None,
+        "elsewhere": target if is_free and not known else None,
+    }
+    return await page(request, "sign_in/password.html", **facts)
 
 
-@post("", middleware=[Admission()])
+@post("")
 async def password(request: Asking) -> Response[str]:
     fields, target = await form_of(request), return_to(request)
-    email = fields.get("username", "")
+    email, secret = fields.get("username", ""), fields.get("password", "")
     try:
-        outcome = await flow.sign_in(
-            world_of(request),
-            origin_of(request),
-            email,
-            fields.get("password", ""),
-            PAGES,
-            browser.held(request, "device"),
-        )
+        _require_filled(email=email.strip(), password=secret)
+        # As many as there are places for their hashes, and the others go back before anything is looked up:
+        # a flood must not keep everyone else waiting (K-105).
+        with world_of(request).pool.admission():
+            outcome = await flow.sign_in(
+                world_of(request),
+                origin_of(request),
+                email,
+                secret,
+                PAGES,
+                browser.held(request, "device"),
+            )
     except DoorwardError as fault:
-        # In bytes, as the cookie that carries it is measured.
-        typed = email.encode()[:320].decode(errors="ignore")
-        return back(request, carrying("/sign-in", target), fault, username=typed)
-    return await _go_on(request, outcome, target)
+        kept = _marked(fault) | browser.typed(email)
+        return back(request, carrying("/sign-in", target), fault, **kept)
+    return await _go_on(request, outcome, target, email)
+
+
+def _marked(fault: DoorwardError) -> dict[str, str]:
+    """What the notice says where the fields themselves say what is wrong with them."""
+    is_marked = isinstance(fault, InvalidRequest) and bool(fault.public.get("errors"))
+    return {"code": "marked_fields"} if is_marked else {}
+
+
+def _require_filled(**fields: str) -> None:
+    missing = [{"pointer": f"/{name}", "code": "missing"} for name, text in fields.items() if not text]
+    if missing:
+        raise InvalidRequest("an empty field", errors=missing)
 
 
 @get("/second-factor")
@@ -85,6 +111,7 @@ async def _second_factor(request: Asking, path: str, *, backup: bool) -> Respons
     fields, target = await _step_form(request), return_to(request)
     code = fields.get("code", "")
     try:
+        _require_filled(code=code.strip())
         outcome = await flow.second_factor(
             world_of(request),
             origin_of(request),
@@ -94,8 +121,32 @@ async def _second_factor(request: Asking, path: str, *, backup: bool) -> Respons
             PAGES,
         )
     except DoorwardError as fault:
-        return _again(request, path, fault, target)
+        kept = _marked(fault) | _about_the_code(request, fault, kind_of(code_typed(code), None))
+        return await _again(request, path, fault, target, **kept)
     return await _go_on(request, outcome, target)
+
+
+def _about_the_code(request: Asking, fault: DoorwardError, kind: Kind | None) -> dict[str, str]:
+    """What kind of code is not right; and the server's time, for whoever typed more than one passcode."""
+    left, world = fault.public.get("attempts_left"), world_of(request)
+    if not isinstance(fault, InvalidCode) or kind != "totp" or not isinstance(left, int):
+        return {"kind": kind} if kind else {}
+    tried = world.settings.tokens.pre_auth_attempts - left
+    clock = {"server_time": world.clock.now().isoformat()} if tried >= _ASKED_ABOUT_THE_CLOCK else {}
+    return {"kind": kind, **clock}
+
+
+@get("/backup-code-used")
+async def backup_code_used(request: Asking) -> Response[Any]:
+    """How many backup codes are left, before the way back to a portal, which would not say it."""
+    target = return_to(request)
+    caller = await signed_in(request)
+    if browser.open_notice(request).get("code") != "backup_code_used":
+        return go(request, target)
+    known = await me_flow.overview(world_of(request), caller)
+    return await page(
+        request, "sign_in/backup_code_used.html", caller=caller, person=known.person, return_to=target
+    )
 
 
 @get("/enrolment")
@@ -117,7 +168,7 @@ async def start_enrolment(request: Asking) -> Response[str]:
             world_of(request), origin_of(request), browser.pre_auth(request), name, PAGES
         )
     except DoorwardError as fault:
-        return _again(request, "/sign-in/enrolment", fault, target)
+        return await _again(request, "/sign-in/enrolment", fault, target)
     return go(request, carrying("/sign-in/enrolment", target))
 
 
@@ -125,6 +176,7 @@ async def start_enrolment(request: Asking) -> Response[str]:
 async def confirm_enrolment(request: Asking) -> Response[Any]:
     """The first right code: the session, and the codes in this very answer, since they are shown once."""
     fields, target = await _step_form(request), return_to(request)
+    code = fields.get("code", "")
     try:
         pending = await flow.owed(world_of(request), browser.pre_auth(request), PAGES)
         outcome = await flow.confirm_enrolment(
@@ -132,13 +184,14 @@ async def confirm_enrolment(request: Asking) -> Response[Any]:
             origin_of(request),
             browser.pre_auth(request),
             id_of(fields),
-            code_typed(fields.get("code", "")),
+            code_typed(code),
             PAGES,
         )
     except DoorwardError as fault:
         if isinstance(fault, InvalidPreAuthToken) and await _is_confirmed(request, fields):
             return go(request, target, {"code": "codes_already_shown"})
-        return _again(request, "/sign-in/enrolment", fault, target)
+        kept = _about_the_code(request, fault, "totp")
+        return await _again(request, "/sign-in/enrolment", fault, target, **kept)
     onward, cookies = await _onward(request, outcome, target)
     facts: dict[str, Any] = {
         "codes": outcome.codes,
@@ -166,7 +219,7 @@ async def owed_password(request: Asking) -> Response[str]:
             PAGES,
         )
     except DoorwardError as fault:
-        return _again(request, "/sign-in/password", fault, target)
+        return await _again(request, "/sign-in/password", fault, target, **_marked(fault))
     return await _go_on(request, outcome, target)
 
 
@@ -184,9 +237,9 @@ async def owed_verification(request: Asking) -> Response[str]:
             world_of(request), origin_of(request), browser.pre_auth(request), PAGES
         )
     except DoorwardError as fault:
-        return _again(request, "/sign-in/email-verification", fault, target)
+        return await _again(request, "/sign-in/email-verification", fault, target)
     still_owed = not isinstance(outcome, Complete) and outcome.step is Step.EMAIL_VERIFICATION
-    return await _go_on(request, outcome, target, {"code": "letter_sent"} if still_owed else None)
+    return await _go_on(request, outcome, target, notice={"code": "letter_sent"} if still_owed else None)
 
 
 @get("/sign-out")
@@ -207,16 +260,21 @@ async def sign_out(request: Asking) -> Response[str]:
 
 async def _step(request: Asking, step: Step, template: str, more: Any = None) -> Response[Any]:
     """The page of a step, for a sign-in that owes it; another step's sign-in is sent to its own page."""
-    target = return_to(request)
+    world, target = world_of(request), return_to(request)
     try:
-        pending: Pending = await flow.owed(world_of(request), browser.pre_auth(request), PAGES)
+        pending: Pending = await flow.owed(world, browser.pre_auth(request), PAGES)
         if pending.step is not step:
             return go(request, carrying(_PAGES[pending.step], target))
         facts = await more() if more else {}
     except InvalidPreAuthToken as fault:
-        return _again(request, "", fault, target)
+        return await _over(request, fault, target)
     bound_to = browser.pre_auth(request)
-    facts |= {"email": pending.standing.email, "carried": carried(target)}
+    facts |= {
+        "email": pending.standing.email,
+        "carried": carried(target),
+        "elsewhere": target,
+        "expires_in": ceil((pending.expires_at - world.clock.now()).total_seconds()),
+    }
     return await page(request, template, bound_to=bound_to, **facts)
 
 
@@ -234,32 +292,57 @@ async def _is_confirmed(request: Asking, fields: Mapping[str, str]) -> bool:
     return False
 
 
-def _again(request: Asking, path: str, fault: DoorwardError, target: str) -> Response[str]:
+async def _again(request: Asking, path: str, fault: DoorwardError, target: str, **kept: str) -> Response[str]:
     """Back to the form; with a dead sign-in, to its beginning."""
     if isinstance(fault, InvalidPreAuthToken):
-        return back(request, carrying("/sign-in", target), fault)
-    return back(request, carrying(path, target), fault)
+        return await _over(request, fault, target)
+    return back(request, carrying(path, target), fault, **kept)
+
+
+async def _over(request: Asking, fault: InvalidPreAuthToken, target: str) -> Response[str]:
+    """To the beginning of a sign-in that is over, which knows whose it was. Of one that is done nothing is
+    said: somebody went a page back, or sent its form twice."""
+    email, is_done = browser.signing_in(request)
+    if is_done:
+        with suppress(InvalidToken):
+            await signed_in(request)
+            return go(request, carrying("/sign-in", target))
+    if browser.open_notice(request).get("attempts_left") == 0:
+        tried = {"code": "too_many_codes", "bad": True, **browser.typed(email)}
+        return go(request, carrying("/sign-in", target), tried)
+    return back(request, carrying("/sign-in", target), fault, **browser.typed(email))
 
 
 async def _go_on(
-    request: Asking, outcome: Outcome, target: str, notice: Mapping[str, Any] | None = None
+    request: Asking,
+    outcome: Outcome,
+    target: str,
+    email: str | None = None,
+    notice: Mapping[str, Any] | None = None,
 ) -> Response[str]:
     """To the next step's page, or home with a session."""
-    onward, cookies = await _onward(request, outcome, target)
+    onward, cookies = await _onward(request, outcome, target, email)
     if outcome.backup_codes_left is not None:
         left = outcome.backup_codes_left
-        notice = {"code": "backup_code_used", "left": left, "bad": left == 0}
+        notice = {"code": "backup_code_used", "left": left, "bad": left == 0, "warn": left <= 2}
+        if onward.startswith("/continue"):
+            onward = carrying("/sign-in/backup-code-used", target)
     return go(request, onward, notice, cookies=cookies)
 
 
-async def _onward(request: Asking, outcome: Outcome, target: str) -> tuple[str, Sequence[Cookie]]:
+async def _onward(
+    request: Asking, outcome: Outcome, target: str, email: str | None = None
+) -> tuple[str, Sequence[Cookie]]:
+    email = browser.signing_in(request)[0] if email is None else email
     if not isinstance(outcome, Complete):
-        token = browser.pre_auth_cookie(request, outcome.pre_auth_token, outcome.expires_in)
+        token = browser.pre_auth_cookie(request, outcome.pre_auth_token, email)
         return carrying(_PAGES[outcome.step], target), [token]
     assert isinstance(outcome.opened, BrowserSession)  # the pages open no other
     await _leave_earlier(request)
-    # The spent token's cookie stays for its minutes: a form that is sent again is then known for what it is.
-    return target, browser.renewed(request, Renewal(outcome.opened.cookie, outcome.device_token))
+    # The spent token's cookie stays: a form that is sent again is then known for what it is.
+    spent = browser.pre_auth(request)
+    kept = [browser.pre_auth_cookie(request, spent, email, done=True)] if spent else []
+    return target, [*browser.renewed(request, Renewal(outcome.opened.cookie, outcome.device_token)), *kept]
 
 
 async def _leave_earlier(request: Asking) -> None:
@@ -288,6 +371,7 @@ router = Router(
                 second_factor,
                 backup_code_form,
                 backup_code,
+                backup_code_used,
                 enrolment_form,
                 start_enrolment,
                 confirm_enrolment,
