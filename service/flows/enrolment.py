@@ -51,6 +51,7 @@ class Enrolment:
 
     id: UUID
     name: str
+    issuer: str
     secret: str
     otpauth_uri: str
     qr_svg: str
@@ -164,7 +165,7 @@ def present(world: World, started: Started, email: str) -> Enrolment:
     issuer = world.settings.issuer.partition("://")[2]
     uri = totp.provisioning_uri(started.secret, email, issuer, totp.Parameters())
     key, picture = totp.display_key(started.secret), totp.qr_svg(uri)
-    return Enrolment(started.id, started.name, key, uri, picture, started.expires_at)
+    return Enrolment(started.id, started.name, issuer, key, uri, picture, started.expires_at)
 
 
 def require_code(code: str) -> None:

@@ -61,7 +61,7 @@ async def start(world: World, origin: Origin, caller: Caller, name: str | None) 
         taken = [one.name for one in await factor_store.authenticators(tx, caller.person)]
         if len(taken) >= policy.MOST_AUTHENTICATORS:
             return TooManyAuthenticators("eight already")
-        free = _free_name(taken) if name is None else _require_free(name, taken)
+        free = free_name(taken) if name is None else _require_free(name, taken)
         return await enrolment.start(world, tx, caller.person, free, _starter(caller), origin, caller.client)
 
     return enrolment.present(world, await session_flow.acting(world, caller, act), person.email)
@@ -248,8 +248,9 @@ async def _tell(
     await outbox_store.put(tx, world.row_id(), letter, caller.person, origin, world.clock.now())
 
 
-def _free_name(taken: Sequence[str]) -> str:
-    names = ["Authenticator", *(f"Authenticator {number}" for number in range(2, len(taken) + 2))]
+def free_name(taken: Sequence[str], stem: str = "Authenticator") -> str:
+    """A name that no other has: the stem, or the stem with a number."""
+    names = [stem, *(f"{stem} {number}" for number in range(2, len(taken) + 2))]
     return next(name for name in names if name not in taken)
 
 

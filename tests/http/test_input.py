@@ -51,6 +51,7 @@ BODIES: Mapping[str, Mapping[str, str]] = {
     "/v1/reauthentication": {"password": "not the one", "code": "000000"},
     "/v1/me/two-factor/authenticators": {"name": "Phone"},
     f"/v1/me/two-factor/authenticators/{ZERO}/confirm": {"code": "000000"},
+    "/v1/me/two-factor/backup-codes/saved": {"set_id": ZERO},
     "/v1/me/two-factor/disable": {"password": "not the one", "code": "000000"},
     "/v1/me/password": {"current_password": "not the one", "new_password": "another long one"},
 }

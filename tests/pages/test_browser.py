@@ -51,7 +51,7 @@ async def test_the_whole_life_with_javascript_off(
     codes = await backup_codes(page)
     await page.screenshot(path=shots / "codes.png", full_page=True)
     await page.click("text=I have saved them")
-    assert "Activated." in await page.inner_text("#two-factor")
+    assert "Activated" in await page.inner_text("#two-factor")
 
     # Out, and in again with a passcode; the one that was used is refused, and says so.
     await page.click("text=Sign out")
@@ -115,7 +115,7 @@ async def test_the_whole_life_with_javascript_off(
     await page.fill("#code", new[1])
     await page.click("main form button")
     assert "is off" in await page.inner_text("#notice")
-    assert "Not activated." in await page.inner_text("#two-factor")
+    assert "Not activated" in await page.inner_text("#two-factor")
     await page.click("text=Sign out")
     await password(page, email)
     await page.wait_for_url("**/account")

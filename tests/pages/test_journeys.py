@@ -11,7 +11,7 @@ async def test_the_whole_life_of_a_second_factor_by_forms(house: House) -> None:
     visitor = Visitor(ada)
     page = await visitor.sign_in()
     assert page.path == "/account", page.text
-    assert "Not activated." in page.text
+    assert "Not activated" in page.text
     page = await visitor.get("/account/two-factor/enable")
     page = await visitor.fill(page, "/account/two-factor/enable", name="Phone")
     ada.secret = page.secret
@@ -24,7 +24,7 @@ async def test_the_whole_life_of_a_second_factor_by_forms(house: House) -> None:
     assert "already shown" in again.text
     assert not again.codes
     page = await visitor.get("/account")
-    assert "Activated." in page.text
+    assert "Activated" in page.text
     page = await visitor.fill(page, "/sign-out")
     assert page.path == "/sign-in"
     assert "You are signed out" in page.text

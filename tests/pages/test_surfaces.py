@@ -69,7 +69,7 @@ async def test_one_code_is_accepted_once_on_all_surfaces_together(house: House) 
     other, page = await at_second_factor(ada)
     page = await other.fill(page, SECOND_FACTOR, code=code)
     assert "already used" in page.text
-    assert "Activated." in (await visitor.get("/account")).text
+    assert "Activated" in (await visitor.get("/account")).text
     await check(house)
 
 
@@ -213,7 +213,7 @@ async def test_a_second_start_replaces_the_first_and_neither_is_active(house: Ho
     refused = await visitor.post(first, code=ada.code())
     assert "no longer open" in refused.text
     assert (await Visitor(ada).sign_in()).path == "/account", "2FA is off until a code was right"
-    assert "Not activated." in (await visitor.get("/account")).text
+    assert "Not activated" in (await visitor.get("/account")).text
 
 
 @pytest.mark.case("K-83")
@@ -256,7 +256,7 @@ async def test_codes_and_the_second_factor_itself_need_their_proofs(house: House
         page = await visitor.post(page.form(DISABLE), follow=True, **fields)
         assert page.path == DISABLE, page.text
         assert 'role="alert"' in page.answer.text
-    assert "Activated." in (await visitor.get("/account")).text
+    assert "Activated" in (await visitor.get("/account")).text
     assert await house.value("SELECT count(*) FROM backup_code WHERE used_at IS NOT NULL") == 0
     await check(house)
 

@@ -22,6 +22,12 @@ def id_of(fields: Mapping[str, str], name: str = "id") -> UUID:
         raise NotFound("a form without a right identifier") from None
 
 
+def kept_of(fields: Mapping[str, str], *names: str) -> Mapping[str, str]:
+    """What a form that is shown again starts with, of what was typed; in bytes, as the cookie that carries
+    it is measured."""
+    return {name: fields[name].encode()[:256].decode(errors="ignore") for name in names if name in fields}
+
+
 def name_typed(fields: Mapping[str, str]) -> str:
     """An authenticator's name: 1 to 64 characters of one line. Raises InvalidRequest."""
     name = fields.get("name", "").strip()

@@ -18,7 +18,8 @@ from service.http import browser
 from service.http.browser import Asking
 from service.http.guards import MAX_BODY, origin_of, world_of
 from service.http.pages import HOME, back, carried, carrying, form_of, go, page, refused, return_to, signed_in
-from service.http.web.fields import code_typed, id_of, name_typed
+from service.http.web import codes
+from service.http.web.fields import code_typed, id_of, kept_of, name_typed
 
 #: The page of each step.
 _PAGES: Mapping[Step, str] = {
@@ -154,7 +155,10 @@ async def enrolment_form(request: Asking) -> Response[Any]:
     """Forced enrolment: what it is for, or the QR code once it has begun."""
 
     async def begun() -> Mapping[str, Any]:
-        return {"pending": await flow.pending_enrolment(world_of(request), browser.pre_auth(request), PAGES)}
+        return {
+            "pending": await flow.pending_enrolment(world_of(request), browser.pre_auth(request), PAGES),
+            "seconds": world_of(request).settings.two_factor.codes_seconds,
+        }
 
     return await _step(request, Step.ENROLMENT, "sign_in/enrolment.html", begun)
 
@@ -162,13 +166,14 @@ async def enrolment_form(request: Asking) -> Response[Any]:
 @post("/enrolment")
 async def start_enrolment(request: Asking) -> Response[str]:
     fields, target = await _step_form(request), return_to(request)
+    kept = kept_of(fields, "name")
     try:
         name = name_typed(fields)
         await flow.start_enrolment(
             world_of(request), origin_of(request), browser.pre_auth(request), name, PAGES
         )
     except DoorwardError as fault:
-        return await _again(request, "/sign-in/enrolment", fault, target)
+        return await _again(request, "/sign-in/enrolment", fault, target, **kept)
     return go(request, carrying("/sign-in/enrolment", target))
 
 
@@ -177,6 +182,7 @@ async def confirm_enrolment(request: Asking) -> Response[Any]:
     """The first right code: the session, and the codes in this very answer, since they are shown once."""
     fields, target = await _step_form(request), return_to(request)
     code = fields.get("code", "")
+    kept = kept_of(fields, "no_limit")
     try:
         pending = await flow.owed(world_of(request), browser.pre_auth(request), PAGES)
         outcome = await flow.confirm_enrolment(
@@ -190,16 +196,20 @@ async def confirm_enrolment(request: Asking) -> Response[Any]:
     except DoorwardError as fault:
         if isinstance(fault, InvalidPreAuthToken) and await _is_confirmed(request, fields):
             return go(request, target, {"code": "codes_already_shown"})
-        kept = _about_the_code(request, fault, "totp")
-        return await _again(request, "/sign-in/enrolment", fault, target, **kept)
+        told = {**kept, **_about_the_code(request, fault, "totp")}
+        return await _again(request, "/sign-in/enrolment", fault, target, **told)
     onward, cookies = await _onward(request, outcome, target)
-    facts: dict[str, Any] = {
-        "codes": outcome.codes,
-        "replaced": False,
-        "email": pending.standing.email,
-        "onward": onward,
-    }
-    return await page(request, "two_factor/codes.html", cookies=cookies, **facts)
+    assert outcome.codes is not None  # a first authenticator brings them
+    return await codes.shown(
+        request,
+        outcome.codes,
+        pending.standing.email,
+        onward,
+        replaced=False,
+        no_limit="no_limit" in kept,
+        session=outcome.opened.session if isinstance(outcome, Complete) else None,
+        cookies=cookies,
+    )
 
 
 @get("/password")

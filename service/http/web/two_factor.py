@@ -1,28 +1,40 @@
 """`/account/two-factor`: turn it on, name and remove authenticators, new backup codes, turn it off."""
 
-from collections.abc import Sequence
-from typing import Any
+from typing import Any, Literal
 from uuid import UUID
 
 from litestar import Response, Router, get, post
-from litestar.datastructures import Cookie
 from litestar.params import FromPath
 
 from service.errors import BackupCodesReplaced, DoorwardError, EnrolmentReplaced
 from service.flows import me as me_flow
 from service.flows import sessions as session_flow
 from service.flows import two_factor as flow
-from service.flows.enrolment import Codes
-from service.flows.me import Overview
-from service.flows.sessions import Caller
 from service.http import browser
 from service.http.browser import Asking
 from service.http.guards import MAX_BODY, origin_of, world_of
-from service.http.pages import HOME, back, carried, carrying, form_of, go, page, refused, return_to, signed_in
-from service.http.web.fields import code_typed, id_of, name_typed
+from service.http.language import N_
+from service.http.pages import (
+    HOME,
+    back,
+    carried,
+    carrying,
+    form_of,
+    go,
+    page,
+    reader,
+    refused,
+    return_to,
+    signed_in,
+)
+from service.http.web import codes as codes_page
+from service.http.web.fields import code_typed, id_of, kept_of, name_typed
 
 _SECTION = "/account#two-factor"
 _ENABLE = "/account/two-factor/enable"
+_CODES = "/account/two-factor/backup-codes"
+#: The name that a form suggests for an authenticator.
+_NAME = N_("Authenticator")
 
 
 @get("/enable")
@@ -33,9 +45,12 @@ async def enable_form(request: Asking) -> Response[str]:
     pending = await flow.newest_pending(world, caller)
     if pending is None:
         session_flow.require_step_up(world, caller, enrolled=known.person.enrolled)
+    taken = [one.name for one in known.authenticators]
     return await page(
         request,
         "two_factor/enable.html",
+        suggested=flow.free_name(taken, reader(request)[0].texts.gettext(_NAME)),
+        seconds=world.settings.two_factor.codes_seconds,
         caller=caller,
         person=known.person,
         email=known.person.email,
@@ -52,7 +67,7 @@ async def start(request: Asking) -> Response[str]:
     try:
         await flow.start(world_of(request), origin_of(request), caller, name_typed(fields))
     except DoorwardError as fault:
-        return back(request, here, fault)
+        return back(request, here, fault, **kept_of(fields, "name"))
     return go(request, here)
 
 
@@ -75,11 +90,22 @@ async def confirm(request: Asking) -> Response[Any]:
             return go(request, onward, {"code": "codes_already_shown"})
         return back(request, carrying(_ENABLE, target), fault)
     except DoorwardError as fault:
-        return back(request, carrying(_ENABLE, target), fault)
+        return back(request, carrying(_ENABLE, target), fault, **kept_of(fields, "no_limit"))
     cookies = browser.renewed(request, turned_on.renewal)
     if turned_on.codes is None:
         return go(request, onward, {"code": "authenticator_added"}, cookies=cookies)
-    return await _shown(request, caller, known, turned_on.codes, onward, cookies=cookies, replaced=False)
+    return await codes_page.shown(
+        request,
+        turned_on.codes,
+        known.person.email,
+        onward,
+        replaced=False,
+        no_limit="no_limit" in fields,
+        session=caller.session,
+        cookies=cookies,
+        caller=caller,
+        person=known.person,
+    )
 
 
 @get("/enable/confirm")
@@ -116,11 +142,16 @@ async def remove(request: Asking, authenticator_id: FromPath[UUID]) -> Response[
 async def backup_codes_form(request: Asking) -> Response[Any]:
     caller, world = await signed_in(request), world_of(request)
     known = await me_flow.overview(world, caller)
-    if known.codes is None:
+    if not known.authenticators:
         return go(request, _SECTION)
     session_flow.require_step_up(world, caller, enrolled=known.person.enrolled)
     return await page(
-        request, "two_factor/backup_codes.html", caller=caller, person=known.person, codes=known.codes
+        request,
+        "two_factor/backup_codes.html",
+        caller=caller,
+        person=known.person,
+        codes=known.codes,
+        seconds=world.settings.two_factor.codes_seconds,
     )
 
 
@@ -132,12 +163,36 @@ async def regenerate(request: Asking) -> Response[Any]:
     fields = await form_of(request, caller)
     known = await me_flow.overview(world, caller)
     try:
-        codes = await flow.regenerate(world, origin_of(request), caller, replacing=id_of(fields, "set"))
+        # Somebody may have no set at all, where its pepper was retired.
+        replacing: UUID | Literal["none"] = "none" if fields.get("set") == "none" else id_of(fields, "set")
+        codes = await flow.regenerate(world, origin_of(request), caller, replacing=replacing)
     except BackupCodesReplaced as fault:
         return back(request, _SECTION, fault)
     except DoorwardError as fault:
-        return back(request, "/account/two-factor/backup-codes", fault)
-    return await _shown(request, caller, known, codes, _SECTION, replaced=True)
+        return back(request, _CODES, fault, **kept_of(fields, "no_limit"))
+    return await codes_page.shown(
+        request,
+        codes,
+        known.person.email,
+        _SECTION,
+        replaced=True,
+        no_limit="no_limit" in fields,
+        session=caller.session,
+        caller=caller,
+        person=known.person,
+    )
+
+
+@post("/backup-codes/saved")
+async def say_saved(request: Asking) -> Response[str]:
+    """The person saved their codes; until then the account page reminds its person."""
+    caller, target = await signed_in(request), return_to(request)
+    fields, onward = await form_of(request, caller), _SECTION if target == HOME else target
+    try:
+        await flow.say_saved(world_of(request), origin_of(request), caller, id_of(fields, "set"))
+    except DoorwardError as fault:
+        return back(request, onward, fault)
+    return go(request, onward, {"code": "codes_saved"} if onward.startswith(HOME) else None)
 
 
 @get("/disable")
@@ -168,29 +223,6 @@ async def disable(request: Asking) -> Response[str]:
     return go(request, _SECTION, {"code": "two_factor_off"}, cookies=browser.renewed(request, cookie))
 
 
-async def _shown(
-    request: Asking,
-    caller: Caller,
-    known: Overview,
-    codes: Codes,
-    onward: str,
-    *,
-    replaced: bool,
-    cookies: Sequence[Cookie] = (),
-) -> Response[str]:
-    return await page(
-        request,
-        "two_factor/codes.html",
-        caller=caller,
-        cookies=cookies,
-        person=known.person,
-        email=known.person.email,
-        codes=codes,
-        replaced=replaced,
-        onward=onward,
-    )
-
-
 router = Router(
     "/account/two-factor",
     route_handlers=[
@@ -202,6 +234,7 @@ router = Router(
         remove,
         backup_codes_form,
         regenerate,
+        say_saved,
         disable_form,
         disable,
     ],
