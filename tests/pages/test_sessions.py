@@ -162,7 +162,7 @@ async def test_a_new_password_needs_the_present_one_and_counts_wrong_ones(house:
     form = page.form("/account/password")
     for fields, told in (
         ({}, "eight characters"),
-        ({"new_password": "another long one"}, "The email or password is incorrect"),
+        ({"new_password": "another long one"}, "The password is incorrect"),
         ({"current_password": ada.password, "new_password": "short"}, "eight characters"),
         ({"current_password": ada.password, "new_password": ada.password}, "another password"),
     ):

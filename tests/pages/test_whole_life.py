@@ -20,7 +20,7 @@ from service.embedded import Servers
 from service.flows import clients as client_flow
 from service.portal import app as portal_app
 from tests.builders import House, Person
-from tests.pages.browsing import Authenticator, backup_codes, shown_secret
+from tests.pages.browsing import Authenticator, backup_codes, shown_secret, watched
 from tests.programs import free_port
 from tests.secure import Authority, authority, secure, secure_environ
 
@@ -133,8 +133,8 @@ async def abroad(chromium: Browser) -> AsyncIterator[BrowserContext]:
 async def test_a_person_from_the_portal_and_back(
     town: Town, abroad: BrowserContext, language: str, shots: Path
 ) -> None:
-    page, said = await abroad.new_page(), list[str]()
-    page.on("console", lambda message: said.append(message.text))
+    page = await abroad.new_page()
+    said = watched(page)
     life = Life(town, await town.house.a_person(), language, page)
 
     # The portal wants two factors: enrolment is on the way, and the way goes on after the codes.

@@ -4,10 +4,12 @@
 // A pointer finds the exact time in the title. For the keyboard, a touch screen or a screen reader, a tab stop
 // on each of a hundred times would be no help: one button (data-exact) writes all of them out, and back.
 
-const language = document.documentElement.lang || undefined;
+// The page's language, as the reader's browser writes it: English dates of a Briton are not an American's.
+const language = document.documentElement.lang || "en";
+const own = navigator.languages.find((tag) => tag.startsWith(`${language}-`)) || language;
 
 function formats() {
-  for (const wanted of [language, "en"]) {
+  for (const wanted of [own, "en"]) {
     try {
       return {
         there: new Intl.DateTimeFormat(wanted, { dateStyle: "medium", timeStyle: "short" }),
@@ -50,8 +52,5 @@ for (const button of document.querySelectorAll("button[data-exact]")) {
     const exact = button.getAttribute("aria-pressed") !== "true";
     button.setAttribute("aria-pressed", String(exact));
     write(exact);
-    document.dispatchEvent(
-      new CustomEvent("doorward:announce", { detail: exact ? button.dataset.exact : button.dataset.local }),
-    );
   });
 }

@@ -34,3 +34,11 @@ def name_typed(fields: Mapping[str, str]) -> str:
     if not 0 < len(name) <= 64 or not is_line(name):
         raise InvalidRequest("a bad name", errors=[{"pointer": "/name", "code": "not_valid"}])
     return name
+
+
+def line_typed(fields: Mapping[str, str], name: str, most: int) -> str:
+    """At most so many characters of one line, or none at all. Raises InvalidRequest."""
+    text = fields.get(name, "").strip()
+    if len(text) > most or not is_line(text):
+        raise InvalidRequest(f"a bad {name}", errors=[{"pointer": f"/{name}", "code": "not_valid"}])
+    return text
