@@ -57,7 +57,7 @@ async def password(page: Page, email: str, path: str = "/sign-in") -> None:
     await page.goto(path)
     await page.fill("#username", email)
     await page.fill("#password", PASSWORD)
-    await page.click("main button")
+    await page.click("#sign-in")
 
 
 async def backup_codes(page: Page) -> list[str]:
