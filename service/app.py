@@ -15,9 +15,10 @@ from litestar.types import ASGIApp
 
 from service import __version__, logs
 from service.errors import Unavailable
-from service.http import health, pages, rendering
+from service.http import brand, health, pages, rendering
 from service.http.api import me, sessions, sign_in, two_factor
 from service.http.api.documented import StrictBodies
+from service.http.brand import OnTheWay
 from service.http.browser import Asking
 from service.http.cross_origin import CrossOrigin
 from service.http.edge import Edge
@@ -54,7 +55,7 @@ def application() -> ASGIApp:
 
 def create(world: World) -> ASGIApp:
     """The application around a world."""
-    return Edge(CrossOrigin(routes(world), world), world)
+    return Edge(CrossOrigin(OnTheWay(routes(world), world), world), world)
 
 
 def routes(world: World) -> Litestar:
@@ -96,6 +97,8 @@ def routes(world: World) -> Litestar:
             pages.root,
             rendering.static,
             pages.meaning,
+            brand.style,
+            brand.logo,
             oidc_authorize.router,
             oidc_token.token,
             oidc_introspect.introspect,

@@ -2,7 +2,7 @@
 
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Literal, TypeAlias
 from urllib.parse import urlsplit
 
@@ -31,15 +31,20 @@ def world_of(request: Asking) -> World:
 
 
 def held(request: Asking, what: Held) -> str | None:
-    """The value of one of our cookies, as the browser sent it.
+    """The value of one of our cookies, as the browser sent it."""
+    return sent(world_of(request), request.scope["headers"], what)
+
+
+def sent(world: World, headers: Iterable[tuple[bytes, bytes]], what: Held) -> str | None:
+    """The value of one of our cookies among the headers of a request.
 
     Names are compared byte for byte, and one that stands twice counts as none. A lenient reader (which
     strips `\\xa0`, say) lets a neighbouring host plant a cookie under a name that only looks like ours,
     past the rule of the `__Host-` prefix.
     """
-    name = _name(world_of(request), what).encode()
-    headers = [value for key, value in request.scope["headers"] if key == b"cookie"]
-    parts = [part.strip(b" \t").partition(b"=") for header in headers for part in header.split(b";")]
+    name = _name(world, what).encode()
+    cookies = [value for key, value in headers if key == b"cookie"]
+    parts = [part.strip(b" \t").partition(b"=") for cookie in cookies for part in cookie.split(b";")]
     values = [value for key, _, value in parts if key == name]
     return values[0].decode("latin-1") if len(values) == 1 and values[0] else None
 

@@ -29,6 +29,7 @@ from service.flows import sessions as session_flow
 from service.flows.sessions import Caller
 from service.http import browser, language
 from service.http.api.documented import Parametrised, problems
+from service.http.brand import on_the_way
 from service.http.browser import Asking
 from service.http.errors import fault_of
 from service.http.guards import is_form, origin_of, pairs_of, world_of
@@ -45,6 +46,7 @@ _OWN_PAGE = re.compile(
     re.ASCII,
 )
 HOME = "/account"
+_OWN_PATH = re.compile(r"/[A-Za-z0-9]", re.ASCII)
 
 # A page out
 
@@ -119,6 +121,7 @@ def _around(request: Asking, status: int = 200) -> dict[str, Any]:
     return {
         "path": path,
         "product": settings.name,
+        "brand": on_the_way(request),
         "links": {
             "help": settings.help_uri or "/help",
             "privacy": settings.privacy_uri,
@@ -272,13 +275,34 @@ def error_page(request: Asking, fault: DoorwardError) -> Response[str]:
         code=fault.code,
         retry_after=fault.retry_after,
         request_id=request.scope["state"]["request_id"],
-        onward=HOME,
-        # What was asked for can be asked for again; what was sent would have to be sent again.
-        reloads=request.method == "GET",
+        again=_again(request),
+        back=_way_back(request),
+        # What the log says of it: for whoever builds a portal against `doorward dev`.
+        hint=fault.private if world_of(request).settings.dev else None,
     )
     if fault.retry_after is not None:
         answer.headers["Retry-After"] = str(fault.retry_after)
     return answer
+
+
+def _again(request: Asking) -> str | None:
+    """The address of this page, where it can be asked for again. One that a browser could read as another
+    host's is none."""
+    path, query = quote(request.scope["path"]), request.scope["query_string"].decode("latin-1")
+    if request.method != "GET" or not _OWN_PATH.match(path):
+        return None
+    return f"{path}?{query}" if query else path
+
+
+def _way_back(request: Asking) -> tuple[str, str]:
+    """Where a person can go from a page that says what is wrong, and what is there: the beginning of a
+    sign-in, the portal they came from, or a page of their account."""
+    brand = on_the_way(request)
+    if request.scope["path"].startswith("/sign-in"):
+        return "sign_in", carrying("/sign-in", return_to(request))
+    if brand is not None and brand.client_uri is not None:
+        return "portal", brand.client_uri
+    return "account", HOME if brand is not None else _here(request)
 
 
 def _here(request: Asking) -> str:
@@ -333,8 +357,9 @@ async def meaning(request: Asking, code: FromPath[str]) -> Response[str]:
         detail=f"{error.title}. {error.detail}",
         retry_after=None,
         request_id=None,
-        onward=None,
-        reloads=False,
+        again=None,
+        back=None,
+        hint=None,
     )
     return Response(
         text,

@@ -36,14 +36,16 @@ _WHY = {
     EndReason.REVOKED: N_("ended from another device"),
     EndReason.CODE_REUSE: N_("a sign-in code was used twice"),
 }
-#: What a scope gives a third party, in the person's words.
+#: What a scope lets a client do, in the person's words.
 _SCOPES = {
-    "openid": N_("that it is you"),
-    "profile": N_("your name and language"),
-    "email": N_("your e-mail address"),
-    "phone": N_("your phone number"),
-    "address": N_("your postal address"),
-    "offline_access": N_("access while you are away"),
+    "openid": N_("Know that it is you"),
+    "profile": N_("See your name and your language"),
+    "email": N_("See your e-mail address"),
+    "phone": N_("See your phone number"),
+    "address": N_("See your postal address"),
+    "offline_access": N_("Act for you while you are away"),
+    "account": N_("See and change your account, as you can here"),
+    "admin": N_("Administer this service, as far as you may"),
 }
 
 
@@ -150,7 +152,9 @@ def _device(context: Context, user_agent: str) -> str:
 
 @pass_context
 def _told_scope(context: Context, scope: str) -> str:
-    return _said(context, _SCOPES[scope]) if scope in _SCOPES else scope
+    if scope in _SCOPES:
+        return _said(context, _SCOPES[scope])
+    return _said(context, N_("Use “%(scope)s” for you"), scope=scope)
 
 
 @pass_context

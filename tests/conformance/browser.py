@@ -99,7 +99,7 @@ class Browser:
         assert page.answer.headers["content-type"].startswith("text/html")
         assert "location" not in page.answer.headers
         assert wrong not in page.answer.text
-        assert {told["href"] for tag, told in page.tags if tag == "a"} <= {"/account"}
+        assert {told["href"] for tag, told in page.tags if tag == "a"} <= {"#main", "/help", "/account"}
         assert page.text
 
     def passcode(self) -> str:

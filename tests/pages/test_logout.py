@@ -263,7 +263,7 @@ async def test_a_first_partys_grant_for_when_nobody_is_there_is_shown_and_taken_
     visitor = Visitor(await house.a_person())
     tokens = await signed_in(house, visitor, scope="openid offline_access")
     page = await visitor.get("/account")
-    assert "access while you are away" in page.text
+    assert "Act for you while you are away" in page.text
     await visitor.fill(page, "/account/portals/portal/revoke")
     assert (await refreshed(house, tokens["refresh_token"])).json()["error"] == "invalid_grant"
-    assert "access while you are away" not in (await visitor.get("/account")).text
+    assert "Act for you while you are away" not in (await visitor.get("/account")).text

@@ -22,6 +22,7 @@ from service.flows import sessions as session_flow
 from service.flows.oidc import requests
 from service.flows.sessions import Caller
 from service.stores import accounts as account_store
+from service.stores import clients as client_store
 from service.stores import codes as code_store
 from service.stores.codes import Underway
 from service.stores.postgres import Connection
@@ -167,6 +168,17 @@ async def decide(
             await code_store.consent(tx, caller.person, client.id, scopes, world.clock.now())
 
     await session_flow.acting(world, caller, act)
+
+
+async def asking(world: World, browser: str, handle: str) -> Client | None:
+    """Whose request stands under this handle in this browser, answered and expired ones too; None for a
+    handle that is made up or another browser's, and where the client is disabled. Raises Unavailable."""
+    async with world.db.connection() as connection:
+        found = await code_store.underway(connection, crypto.sha256(handle), crypto.sha256(browser))
+        if found is None:
+            return None
+        client = await client_store.serving(connection, found.client_id, world.clock.now())
+    return client.client if client else None
 
 
 async def _underway(world: World, browser: str, handle: str) -> Underway:

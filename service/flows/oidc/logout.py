@@ -25,9 +25,11 @@ CARRIED = ("client_id", "post_logout_redirect_uri", "state")
 
 @dataclass(frozen=True, slots=True)
 class Left:
-    """Nobody is signed in here any more. `address` is where the portal wants them, if it proved it."""
+    """Nobody is signed in here any more. `address` is where the portal wants them, if it proved it; `client`
+    who asked, where that is known."""
 
     address: str | None
+    client: Client | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,13 +48,13 @@ async def begin(
     client = await _client(world, parameters, hint)
     address = _address(parameters, client)
     if caller is None:
-        return Left(address)
+        return Left(address, client)
     async with world.db.connection() as connection:
         person = await account_store.by_id(connection, caller.person)
     if hint is None or person is None or hint.get("sub") != str(person.sub):
         return Ask(client)
     await me_flow.end_session(world, origin, caller, caller.session)
-    return Left(address)
+    return Left(address, client)
 
 
 async def confirm(world: World, origin: Origin, caller: Caller, parameters: authorize.Parameters) -> Left:
@@ -60,7 +62,7 @@ async def confirm(world: World, origin: Origin, caller: Caller, parameters: auth
     client = await _client(world, parameters, None)
     address = _address(parameters, client)
     await me_flow.end_session(world, origin, caller, caller.session)
-    return Left(address)
+    return Left(address, client)
 
 
 def _hint(world: World, parameters: authorize.Parameters) -> Mapping[str, Any] | None:

@@ -162,9 +162,13 @@ async def _leave(request: Asking, answer: Answer) -> Response[str]:
         # The one page without `form-action`: its form goes to the proved address, and nowhere else.
         facts: dict[str, Any] = {"address": answer.redirect_uri, "fields": answer.parameters}
         return await page(request, "oidc/form_post.html", leaves=True, **facts)
-    return await page(
-        request, "oidc/continue.html", address=with_query(answer.redirect_uri, answer.parameters)
-    )
+    address = with_query(answer.redirect_uri, answer.parameters)
+    return await page(request, "oidc/continue.html", address=address, is_app=is_of_app(address))
+
+
+def is_of_app(address: str) -> bool:
+    """Whether an address opens an app on the device, which browsers may want a press of a button for."""
+    return not address.startswith(("https:", "http:"))
 
 
 def _here(handle: str) -> str:

@@ -9,11 +9,11 @@ from litestar import Response, Router, get, post
 from service.errors import InvalidRequest
 from service.flows import me as me_flow
 from service.flows.oidc import logout as flow
-from service.flows.oidc.logout import Ask
-from service.http import browser
+from service.flows.oidc.logout import Ask, Left
+from service.http import brand, browser
 from service.http.browser import Asking
 from service.http.guards import MAX_BODY, is_form, origin_of, world_of
-from service.http.oidc.authorize import caller_of, parameters_of
+from service.http.oidc.authorize import caller_of, is_of_app, parameters_of
 from service.http.oidc.documented import page_answers, takes_form, takes_query
 from service.http.pages import form_of, go, page, refused, signed_in
 
@@ -47,6 +47,7 @@ async def logout(request: Asking) -> Response[Any]:
         if verdict.client is not None:
             # The hint told it, and proves nothing on our own form.
             kept["client_id"] = verdict.client.id
+            brand.take(request, verdict.client)
         facts: dict[str, Any] = {
             "client": verdict.client,
             "email": person.email,
@@ -58,7 +59,7 @@ async def logout(request: Asking) -> Response[Any]:
     if verdict.address is not None:
         headers = {"Location": verdict.address}
         return Response("", status_code=303, media_type="text/html", headers=headers, cookies=ended)
-    return go(request, _SIGNED_OUT, {"code": "signed_out"}, cookies=ended)
+    return go(request, _SIGNED_OUT, _told(verdict), cookies=ended)
 
 
 @post(
@@ -84,8 +85,7 @@ async def confirm(request: Asking) -> Response[Any]:
     await form_of(request, caller)
     asked = parameters_of(request.scope["query_string"])
     left = await flow.confirm(world_of(request), origin_of(request), caller, asked)
-    notice = {"code": "signed_out"} | ({"address": left.address} if left.address else {})
-    return go(request, _SIGNED_OUT, notice, cookies=browser.take(request, "session", "sign-in"))
+    return go(request, _SIGNED_OUT, _told(left), cookies=browser.take(request, "session", "sign-in"))
 
 
 @get(_SIGNED_OUT, include_in_schema=False)
@@ -94,8 +94,18 @@ async def signed_out(request: Asking) -> Response[str]:
     address = browser.open_notice(request).get("address")
     if address is not None:
         # A form led here, whose policy would block a redirect to the portal.
-        return await page(request, "oidc/continue.html", address=address)
+        return await page(request, "oidc/continue.html", address=address, is_app=is_of_app(address))
     return await page(request, "oidc/signed_out.html")
+
+
+def _told(left: Left) -> Mapping[str, str]:
+    """What the last page is told: where to go on to, or who asked and where they are."""
+    notice = {"code": "signed_out"}
+    if left.address is not None:
+        return notice | {"address": left.address}
+    if left.client is not None:
+        notice |= {"client": left.client.name, "home": left.client.client_uri or ""}
+    return notice
 
 
 router = Router(
