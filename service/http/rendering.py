@@ -123,7 +123,7 @@ def _moment(context: Context, at: datetime | str) -> Markup:
     """A time as an element: in UTC for whoever has no script, which shows it in the zone of the reader."""
     at = datetime.fromisoformat(at) if isinstance(at, str) else at
     text = _said(context, N_("%(time)s UTC"), time=_in_words(context, at))
-    return Markup('<time datetime="{}" data-moment>{}</time>').format(at.isoformat(), text)
+    return Markup('<time datetime="{}" data-moment>{}</time>').format(at.isoformat(timespec="seconds"), text)
 
 
 @pass_context

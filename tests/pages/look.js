@@ -53,9 +53,10 @@ function frame() {
 }
 
 /** U06: whatever takes the keyboard shows it, in the order of the eye, and is not hidden behind anything. */
+const COLUMN = "nav, main, header, footer, td";
 function keyboard() {
   const found = [];
-  const before = document.activeElement, { scrollX, scrollY } = window;
+  const before = document.activeElement;
   const within = scope();
   let last = null;
   for (const one of reach().filter((each) => within.contains(each) && each.tabIndex >= 0 && !each.disabled)) {
@@ -73,14 +74,14 @@ function keyboard() {
       found.push(`${told(one)} is behind ${told(at)}`);
     }
     // Down the page, and along the line within it; a column beside another begins anew.
-    const here = { element: one, top: box.top + scrollY, bottom: box.bottom + scrollY, column: one.closest("nav, main, header, footer") };
+    const here = { element: one, top: box.top + window.scrollY, bottom: box.bottom + window.scrollY, column: one.closest(COLUMN) };
     if (last && last.column === here.column && here.bottom < last.top - 1) {
       found.push(`${told(one)} is above ${told(last.element)}, which comes before it`);
     }
     last = here;
   }
   before?.focus?.({ preventScroll: true });
-  window.scrollTo(scrollX, scrollY);
+  window.scrollTo(0, 0);
   return found;
 }
 
@@ -163,7 +164,7 @@ function untranslated() {
 function clipped() {
   const found = [];
   for (const one of all("body *").filter((each) => isShown(each) && !isHiddenFromSight(each))) {
-    if (one.closest("svg, .code-slots, select") || one.matches("input, textarea, dialog")) continue;
+    if (one.closest("svg, .code-slots, select, thead") || one.matches("input, textarea, dialog")) continue;
     const style = getComputedStyle(one);
     const cuts = (way) => ["hidden", "clip"].includes(way);
     const isControl = one.matches("button, .button, .badge, .notice");
@@ -184,7 +185,7 @@ function mirrored() {
   if (getComputedStyle(document.body).direction !== "rtl") found.push("not from the right");
   const product = document.querySelector(".product");
   if (product && product.getBoundingClientRect().right < middle) found.push("the mark stands on the left");
-  const kept = ".codes, .key, input.code, .code-slots input, input[type=email], input[name=username], .qr";
+  const kept = ".codes, .key, input.code, .code-slots input, input[type=email], input[name=username]";
   for (const one of all(kept).filter((each) => each.type !== "hidden" && isShown(each))) {
     if (getComputedStyle(one).direction !== "ltr") found.push(`${told(one)} is turned`);
   }
