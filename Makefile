@@ -49,7 +49,10 @@ lock: ## resolve the dependencies anew (needs uv)
 	uv pip compile pyproject.toml --extra dev --universal --python-version 3.11 --no-header \
 		--no-strip-extras --generate-hashes --quiet -o requirements.lock
 
+shots: .venv/ready ## take pictures of every page, into shots/
+	$(BIN)/python -m tests.load.pictures take shots
+
 clean: ## remove what was made: the environment, the data of `make dev`, caches
 	rm -rf .venv .doorward .pytest_cache .mypy_cache .ruff_cache .hypothesis
 
-.PHONY: help dev test test-long check openapi messages lock clean
+.PHONY: help dev test test-long check openapi messages lock shots clean

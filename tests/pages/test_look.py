@@ -11,6 +11,7 @@ import pytest
 from playwright.async_api import Browser, Page, Response
 
 from tests.pages.checker import checked
+from tests.pages.pictures import differing, picture
 from tests.pages.walk import Walk
 from tests.programs import Dev, dev
 
@@ -142,6 +143,20 @@ async def look_for_texts(found: Findings, name: str, page: Page, _: Response) ->
     await page.set_viewport_size({"width": 1280, "height": 800})
 
 
+#: A page of each kind.
+_PICTURED = ("sign-in", "second-factor", "account-on", "consent")
+
+
+async def look_twice(found: Findings, name: str, page: Page, folder: Path) -> None:
+    """Whoever compares pictures of before and after must see what changed, and nothing else."""
+    first, second = folder / f"{name}-1.png", folder / f"{name}-2.png"
+    await picture(page, first)
+    await page.reload()
+    await picture(page, second)
+    share = differing(first, second)
+    found.of("U-76", name, [f"{share:.2%} of the pixels differ"] if share > 0.001 else [])
+
+
 async def look_from_the_right(found: Findings, name: str, page: Page, answer: Response) -> None:
     found.sources[name] = await answer.text()
     found.of("U-10", name, await asked(page, "mirrored"))
@@ -175,9 +190,15 @@ async def test_every_text_is_translated_and_has_room(chromium: Browser, running:
 
 
 @pytest.mark.case("U-10")
+@pytest.mark.case("U-76")
 async def test_every_page_can_be_read_from_the_right_and_is_good_html(
     chromium: Browser, running: Dev, required: Dev, tmp_path: Path
 ) -> None:
-    found = await walked(chromium, running, required, "ar-XB", look_from_the_right)
+    async def look(found: Findings, name: str, page: Page, answer: Response) -> None:
+        await look_from_the_right(found, name, page, answer)
+        if name in _PICTURED:
+            await look_twice(found, name, page, tmp_path)
+
+    found = await walked(chromium, running, required, "ar-XB", look)
     assert not found.wrong, "\n".join(found.wrong)
     assert checked(found.sources, tmp_path) == []

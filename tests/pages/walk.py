@@ -61,6 +61,11 @@ class Walk:
         await self.to(path, dev)
         await self.send(username=email, password=PASSWORD)
 
+    async def confirm(self) -> None:
+        """Give the code that an authenticator makes of the shown key."""
+        app = Authenticator((await self.page.inner_text("#key")).replace(" ", ""))
+        await self.send(code=app.code())
+
     async def someone(self, part: str, dev: Dev | None = None, **columns: object) -> str:
         """Somebody new, whose row is the first person's but for these columns."""
         dev = dev or self.free
@@ -152,8 +157,7 @@ async def second_factor(walk: Walk) -> None:
     await walk.stop("enable-qr")
     await walk.send(code="000000")
     await walk.stop("enable-qr-wrong")
-    app = Authenticator((await page.inner_text("#key")).replace(" ", ""))
-    await walk.send(code=app.code())
+    await walk.confirm()
     await walk.stop("codes")
     codes = await page.locator(".codes li").all_inner_texts()
     await walk.to("/account")
@@ -183,7 +187,6 @@ async def second_factor(walk: Walk) -> None:
 
 async def owed(walk: Walk) -> None:
     email = await walk.someone("owed", walk.strict, email_verified_at=None, must_change_password=True)
-    page = walk.page
     await walk.sign_in(email, dev=walk.strict)
     await walk.stop("owed-verification")
     async with database(walk.strict) as rows:
@@ -196,8 +199,7 @@ async def owed(walk: Walk) -> None:
     await walk.stop("owed-enrolment")
     await walk.press("main form button")
     await walk.stop("owed-enrolment-qr")
-    app = Authenticator((await page.inner_text("#key")).replace(" ", ""))
-    await walk.send(code=app.code())
+    await walk.confirm()
     await walk.stop("owed-codes")
     await walk.to("/account", walk.strict)
     await walk.stop("account-required")
