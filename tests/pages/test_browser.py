@@ -149,7 +149,7 @@ async def test_axe_finds_nothing(chromium: Browser, running: Dev, shots: Path, s
     await look("sign-in")
     await page.fill("#username", email)
     await page.fill("#password", "not the password")
-    await page.click("main button")
+    await page.click("#sign-in")
     await look("sign-in-wrong")
     assert (await page.title()).startswith("Error:")
     assert await page.input_value("#username") == email
@@ -221,10 +221,10 @@ async def test_axe_finds_nothing_on_what_a_sign_in_owes(chromium: Browser, stric
     await look("password")
     assert await page.locator("#notice").count() == 0, "what was owed is done, and not said again"
     await page.fill("#new_password", PASSWORD)
-    await page.click("main button")
-    assert "another password" in await page.inner_text("#notice")
+    await page.click("#change")
+    assert "another password" in await page.inner_text("#new_password-fault")
     await page.fill("#new_password", PASSWORD + " four")
-    await page.click("main button")
+    await page.click("#change")
     await page.wait_for_url("**/sign-in/enrolment")
     await look("enrolment")
     await page.click("main form button")

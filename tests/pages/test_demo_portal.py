@@ -29,7 +29,7 @@ async def by_password(page: Page, email: str) -> None:
     await page.wait_for_url("**/sign-in?**")
     await page.fill("#username", email)
     await page.fill("#password", PASSWORD)
-    await page.click("main button")
+    await page.click("#sign-in")
 
 
 async def enrolled(page: Page, running: Dev) -> Authenticator:

@@ -88,7 +88,7 @@ async def sign_in(page: Page, app: App, ada: Person) -> dict[str, Any]:
     await page.evaluate("void manager.signinRedirect()")
     await page.fill("#username", ada.email)
     await page.fill("#password", ada.password)
-    await page.click("main button")
+    await page.click("#sign-in")
     await page.wait_for_url("**/sign-in/second-factor**")
     await page.fill("#code", ada.app.code())
     await page.click("main button")

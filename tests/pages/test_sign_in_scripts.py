@@ -1,0 +1,417 @@
+"""The pages of a sign-in with their scripts, in Chromium: sent once, counted down, pasted, and among tabs."""
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Awaitable, Callable
+from urllib.parse import parse_qs, urlsplit
+
+import asyncpg
+import httpx
+import pytest
+from playwright.async_api import Browser, BrowserContext, Page, Route, expect
+
+from service import embedded
+from tests.pages.browsing import PASSWORD, Authenticator, password, person, watched
+from tests.programs import Dev
+
+MINE = "@sign-in.example"
+#: What a page shows and says while its form is on the way: Playwright itself would wait for the answer.
+_LOOK = """() => addEventListener("submit", () => setTimeout(() => {
+  const button = document.querySelector("#sign-in");
+  sessionStorage.setItem("seen", JSON.stringify([
+    button.textContent, button.getAttribute("aria-busy"), button.getAttribute("aria-disabled"),
+    document.activeElement === button, document.querySelector("[data-live]").textContent]));
+}, 300), {once: true})"""
+
+
+@pytest.fixture
+async def scripted(chromium: Browser, running: Dev) -> AsyncIterator[BrowserContext]:
+    made = await chromium.new_context(
+        base_url=running.url, permissions=["clipboard-read", "clipboard-write"], locale="en"
+    )
+    made.set_default_timeout(15_000)
+    yield made
+    await made.close()
+
+
+async def enrolled(running: Dev, email: str) -> tuple[Authenticator, list[str]]:
+    """Somebody with an authenticator and backup codes, by the API."""
+    async with httpx.AsyncClient(base_url=running.url) as client:
+        pair = {"email": person(running, email), "password": PASSWORD}
+        tokens = (await client.post("/v1/sign-in", json=pair)).json()
+        client.headers["authorization"] = f"Bearer {tokens['access_token']}"
+        path = "/v1/me/two-factor/authenticators"
+        begun = (await client.post(path, json={})).json()
+        app = Authenticator(begun["secret"].replace(" ", ""))
+        done = await client.post(f"{path}/{begun['id']}/confirm", json={"code": app.code()})
+        assert done.status_code == 200, done.text
+        return app, done.json()["backup_codes"]["codes"]
+
+
+class Sent:
+    """What a page posts from now on: counted, and held back for as long as a slow server would take."""
+
+    def __init__(self, seconds: float = 0) -> None:
+        self.bodies: list[dict[str, list[str]]] = []
+        self._seconds = seconds
+
+    async def watch(self, page: Page, pattern: str = "**/sign-in**") -> None:
+        await page.route(pattern, self._on)
+
+    async def _on(self, route: Route) -> None:
+        if route.request.method == "POST":
+            self.bodies.append(parse_qs(route.request.post_data or ""))
+            await asyncio.sleep(self._seconds)
+        await route.continue_()
+
+
+async def late(route: Route) -> None:
+    await asyncio.sleep(1)
+    await route.continue_()
+
+
+async def database(running: Dev) -> asyncpg.Connection:
+    servers = embedded.find(running.data)
+    assert servers is not None
+    return await asyncpg.connect(servers.postgres_url)
+
+
+async def paste(page: Page, text: str) -> None:
+    await page.evaluate("text => navigator.clipboard.writeText(text)", text)
+    await page.keyboard.press("Control+V")
+
+
+async def live(page: Page) -> str:
+    return await page.inner_text("[data-live]")
+
+
+@pytest.mark.case("U-20")
+@pytest.mark.case("U-21")
+@pytest.mark.case("U-22")
+@pytest.mark.case("U-23")
+@pytest.mark.case("U-24")
+@pytest.mark.case("U-26")
+async def test_the_first_step_helps_whoever_types(scripted: BrowserContext, running: Dev) -> None:
+    email, page, sent = person(running, f"typing{MINE}"), await scripted.new_page(), Sent()
+    said = watched(page)
+    await page.goto("/sign-in")
+    await sent.watch(page)
+    await expect(page.locator("#username")).to_be_focused()
+
+    # Nothing typed: told at the field, without asking the server.
+    await page.click("#sign-in")
+    assert sent.bodies == []
+    await expect(page.locator("#username-fault")).to_have_text("Enter your e-mail address.")
+    await expect(page.locator("#password-fault")).to_have_text("Enter your password.")
+    await expect(page.locator("#username")).to_be_focused()
+    assert await page.get_attribute("#username", "aria-invalid") == "true"
+    await paste(page, email)
+    await expect(page.locator("#username-fault")).to_be_hidden()
+    assert await page.get_attribute("#username", "aria-invalid") is None
+
+    # The password: pasted, shown, hidden again.
+    await page.focus("#password")
+    await paste(page, "not the password")
+    toggle = page.get_by_role("button", name="Show password", exact=True)
+    await expect(toggle).to_have_attribute("aria-pressed", "false")
+    await toggle.click()
+    shown = page.get_by_role("button", name="Hide password", exact=True)
+    await expect(shown).to_have_attribute("aria-pressed", "true")
+    assert await page.get_attribute("#password", "type") == "text"
+
+    # Caps Lock, as a keyboard tells it.
+    press = """on => document.querySelector("#password").dispatchEvent(
+      new KeyboardEvent("keydown", {key: "A", modifierCapsLock: on, bubbles: true}))"""
+    await expect(page.locator("#password-caps")).to_be_hidden()
+    await page.evaluate(press, True)
+    await expect(page.locator("#password-caps")).to_be_visible()
+    described = (await page.get_attribute("#password", "aria-describedby") or "").split()
+    assert "password-caps" in described
+    await page.evaluate(press, False)
+    await expect(page.locator("#password-caps")).to_be_hidden()
+    assert "password-caps" not in (await page.get_attribute("#password", "aria-describedby") or "").split()
+
+    # A wrong pair.
+    hidden_when_sent = page.evaluate(
+        """() => new Promise((told) => document.addEventListener("submit",
+          () => told(document.querySelector("#password").type)))"""
+    )
+    _, kind = await asyncio.gather(page.click("#sign-in"), hidden_when_sent)
+    assert kind == "password"
+    await expect(page.locator("#notice")).to_have_text("The email or password is incorrect.")
+    await expect(page.get_by_role("alert")).to_have_count(1)
+    await expect(page.locator("#password")).to_be_focused()
+    assert await page.input_value("#username") == email
+    assert await page.input_value("#password") == ""
+    assert len(sent.bodies) == 1
+    assert sent.bodies[0]["username"] == [email]
+
+    # Whoever is faster than the page keeps the field they are in.
+    slow = await scripted.new_page()
+    await slow.route("**/*.js*", late)
+    await slow.goto("/sign-in", wait_until="commit")
+    await slow.focus("#password")
+    await slow.keyboard.type("abc")
+    await slow.wait_for_load_state()
+    assert await slow.input_value("#password") == "abc"
+    await expect(slow.locator("#password")).to_be_focused()
+    assert said == []
+
+
+@pytest.mark.case("U-15")
+@pytest.mark.parametrize("scripts", [True, False])
+async def test_two_clicks_send_one_request(chromium: Browser, running: Dev, scripts: bool) -> None:
+    """Without a script the browser sends both, which shows that this test can see it."""
+    email = person(running, f"double-{scripts}{MINE}".lower())
+    context = await chromium.new_context(base_url=running.url, java_script_enabled=scripts)
+    context.set_default_timeout(15_000)
+    page, sent = await context.new_page(), Sent(3)
+    await page.goto("/sign-in")
+    await sent.watch(page)
+    await page.fill("#username", email)
+    await page.fill("#password", PASSWORD)
+    box = await page.locator("#sign-in").bounding_box()
+    assert box is not None
+    if scripts:
+        await page.evaluate(_LOOK)
+    for _ in range(2):
+        # Slower than a double click, of which a browser may send one only by itself. The mouse alone does not
+        # wait for what comes of a click.
+        await page.mouse.click(box["x"] + 20, box["y"] + 20)
+        await asyncio.sleep(0.5)
+    if scripts:
+        await page.keyboard.press("Enter")
+    await page.wait_for_url("**/account")
+    assert len(sent.bodies) == (1 if scripts else 2)
+    if scripts:
+        seen = json.loads(await page.evaluate("sessionStorage.getItem('seen')"))
+        assert seen == ["Signing in…", "true", "true", True, "Signing in…"]
+    await context.close()
+
+
+@pytest.mark.case("U-16")
+async def test_a_service_out_of_reach_keeps_what_is_no_secret(scripted: BrowserContext, running: Dev) -> None:
+    email, page, sent = person(running, f"offline{MINE}"), await scripted.new_page(), Sent(4)
+    await page.goto("/sign-in")
+    await sent.watch(page)
+
+    async def is_told() -> None:
+        await expect(page.locator("[data-unreachable]")).to_be_visible()
+        assert await page.input_value("#username") == email
+        assert await page.input_value("#password") == ""
+        await expect(page.locator("#password")).to_be_focused()
+        await expect(page.locator("#sign-in")).to_have_text("Sign in")
+
+    await page.fill("#username", email)
+    await page.fill("#password", PASSWORD)
+    await scripted.set_offline(True)
+    await page.click("#sign-in")
+    await is_told()
+    assert sent.bodies == []
+    await scripted.set_offline(False)
+    await expect(page.locator("[data-unreachable]")).to_be_hidden()
+
+    # No answer for too long.
+    await page.evaluate("document.body.dataset.patience = '1'")
+    await page.fill("#password", PASSWORD)
+    await page.click("#sign-in")
+    await is_told()
+    await page.evaluate("document.body.dataset.patience = '20'")
+    await page.fill("#password", PASSWORD)
+    await page.click("#sign-in")
+    await page.wait_for_url("**/account")
+    assert len(sent.bodies) == 2
+
+
+@pytest.mark.case("U-27")
+async def test_a_wait_counts_down_and_ends_by_itself(scripted: BrowserContext, running: Dev) -> None:
+    email, page = person(running, f"waiting{MINE}"), await scripted.new_page()
+    async with httpx.AsyncClient(base_url=running.url) as client:
+        for _ in range(5):
+            await client.post("/v1/sign-in", json={"email": email, "password": "not the password"})
+    store = await database(running)
+    # The longest wait but one: long enough to be seen, short enough for a test.
+    await store.execute(
+        "UPDATE password_tries SET wait_until = now() + interval '4 seconds' WHERE wait_until > now()"
+    )
+    await store.close()
+    await page.goto("/sign-in")
+    await page.fill("#username", email)
+    await page.fill("#password", PASSWORD)
+    async with page.expect_response(lambda answer: answer.status == 429) as awaited:
+        await page.click("#sign-in")
+    wait = int((await (await awaited.value).all_headers())["retry-after"])
+    timer, button = page.get_by_role("timer"), page.locator("#sign-in")
+    assert int((await timer.inner_text()).removesuffix(" s")) in (wait, wait - 1)
+    await expect(button).to_be_disabled()
+    await expect(page.locator("#password")).to_be_focused()
+    await page.keyboard.type(PASSWORD)
+    await page.keyboard.press("Enter")
+    await expect(button).to_be_enabled()
+    await expect(page.locator("#notice")).to_have_text("You can try again now.")
+    await page.keyboard.press("Enter")
+    await page.wait_for_url("**/account")
+
+
+async def test_under_load_a_form_that_is_sent_early_goes_by_itself(
+    scripted: BrowserContext, running: Dev
+) -> None:
+    """The page of a busy service, which Chromium gets in place of the form that it asked for."""
+    page, sent = await scripted.new_page(), Sent()
+    await page.goto("/sign-in")
+    box = """<div class="notice bad" role="alert" id="notice" data-countdown="2" data-then="send"
+      data-minutes="{minutes} min {seconds} s" data-seconds="{seconds} s" data-over="Now.">Wait
+      <span role="timer" aria-live="off">2 s</span> <span data-early hidden>Later.</span></div>"""
+    await page.route("**/sign-in", busy(box))
+    await page.reload()
+    await page.unroute_all()
+    await sent.watch(page)
+    await page.fill("#username", f"busy{MINE}")
+    await page.fill("#password", "as it was typed")
+    await page.click("#sign-in")
+    await expect(page.locator("[data-early]")).to_be_visible()
+    assert sent.bodies == []
+    await page.wait_for_url("**/sign-in")
+    await expect(page.locator("#notice")).to_have_text("The email or password is incorrect.")
+    (body,) = sent.bodies
+    assert (body["username"], body["password"]) == ([f"busy{MINE}"], ["as it was typed"])
+
+
+def busy(box: str) -> Callable[[Route], Awaitable[None]]:
+    async def answer(route: Route) -> None:
+        page = await route.fetch()
+        text = (await page.text()).replace("<form", f"{box}<form", 1)
+        nonce = text.partition('nonce="')[2].partition('"')[0]
+        script = f'<script type="module" src="/static/countdown.js" nonce="{nonce}"></script></body>'
+        await route.fulfill(response=page, status=503, body=text.replace("</body>", script))
+
+    return answer
+
+
+@pytest.mark.case("U-29")
+@pytest.mark.case("U-37")
+@pytest.mark.case("U-38")
+@pytest.mark.case("U-39")
+async def test_a_code_is_taken_however_it_comes(scripted: BrowserContext, running: Dev) -> None:
+    email, page, sent = f"coding{MINE}", await scripted.new_page(), Sent()
+    app, codes = await enrolled(running, email)
+    said = watched(page)
+    await password(page, email, "/sign-in?return_to=/account/two-factor/disable")
+    await page.wait_for_url("**/sign-in/second-factor**")
+    await sent.watch(page, "**/sign-in/second-factor**")
+    field, box = page.locator("#code"), page.locator("[data-code]")
+    await expect(field).to_be_focused()
+
+    # Typed: shown plainly, and never sent by itself.
+    await page.keyboard.type("12-3 45")
+    assert await field.input_value() == "12345"
+    await field.fill("١٢٣ ٤٥٦")
+    assert await field.input_value() == "123456"
+    await field.fill("００００００")
+    assert await field.input_value() == "000000"
+    await page.wait_for_timeout(300)
+    assert sent.bodies == []
+    await field.press("Enter")
+    await expect(page.locator("#notice")).to_contain_text("That code is not valid. Codes change every 30 s")
+    await expect(field).to_be_focused()
+    assert await field.input_value() == ""
+    assert len(sent.bodies) == 1
+
+    # A backup code has its room, and waits for the person.
+    await paste(page, codes[0].lower())
+    await expect(box).to_have_attribute("data-long", "")
+    assert await field.input_value() == codes[0].lower()
+    await field.fill("")
+    await expect(box).not_to_have_attribute("data-long", "")
+    assert len(sent.bodies) == 1
+
+    # Pasted whole: sent once.
+    await field.press("Backspace")
+    code = app.code()
+    await paste(page, f" {code[:3]} {code[3:]}\n")
+    await page.wait_for_url(f"{running.url}/account/two-factor/disable")
+    assert [body["code"] for body in sent.bodies[1:]] == [[code]]
+
+    # Back from here: no error, no question whether to send it again.
+    await page.unroute_all()
+    await page.go_back()
+    await expect(page.locator("main")).to_contain_text(f"You are signed in as {email}.")
+    await page.click("#go-on")
+    await page.wait_for_url(f"{running.url}/account/two-factor/disable")
+    assert said == []
+
+
+@pytest.mark.case("U-38")
+async def test_after_an_error_nothing_is_sent_before_somebody_touches_the_field(
+    scripted: BrowserContext, running: Dev
+) -> None:
+    email, page, sent = f"again{MINE}", await scripted.new_page(), Sent()
+    await enrolled(running, email)
+    await password(page, email)
+    await page.wait_for_url("**/sign-in/second-factor**")
+    await sent.watch(page, "**/sign-in/second-factor**")
+    await paste(page, "000000")
+    await expect(page.locator("#notice")).to_be_visible()
+    assert len(sent.bodies) == 1
+    # As a browser fills it in by itself, and as somebody does who pastes the same again.
+    await page.evaluate(
+        """() => { const field = document.querySelector("#code"); field.value = "000000";
+          field.dispatchEvent(new Event("input", {bubbles: true})); }"""
+    )
+    await page.keyboard.press("Control+A")
+    await paste(page, "000000")
+    await page.wait_for_timeout(300)
+    assert len(sent.bodies) == 1
+    await page.keyboard.press("Backspace")
+    await page.keyboard.press("Control+A")
+    await paste(page, "000001")
+    await expect(page.locator("#notice")).to_contain_text("Server time")
+    assert [body["code"] for body in sent.bodies] == [["000000"], ["000001"]]
+
+
+@pytest.mark.case("U-30")
+@pytest.mark.case("U-43")
+async def test_a_step_that_runs_out_says_so_by_itself(scripted: BrowserContext, running: Dev) -> None:
+    email, page = f"late{MINE}", await scripted.new_page()
+    app, _ = await enrolled(running, email)
+    await page.clock.install()
+    await password(page, email, "/sign-in?return_to=/account/two-factor/disable")
+    await page.wait_for_url("**/sign-in/second-factor**")
+    text = await page.inner_text("main")
+    assert "min" not in text, "nobody is pressed"
+    store = await database(running)
+    await store.execute(
+        "UPDATE pre_auth SET expires_at = now() WHERE person_id = (SELECT id FROM person WHERE email = $1)",
+        email,
+    )
+    await store.close()
+    await page.clock.fast_forward(302_000)
+    await page.wait_for_url("**/sign-in?return_to=**")
+    await expect(page.locator("#notice")).to_have_text("Your sign-in timed out. Start again.")
+    assert await page.input_value("#username") == email
+    await page.fill("#password", PASSWORD)
+    await page.click("#sign-in")
+    await page.fill("#code", app.code())
+    await page.click("#check")
+    await page.wait_for_url(f"{running.url}/account/two-factor/disable")
+
+
+@pytest.mark.case("U-31")
+async def test_the_tabs_of_a_browser_hear_of_each_other(scripted: BrowserContext, running: Dev) -> None:
+    email = person(running, f"tabs{MINE}")
+    first, second = await scripted.new_page(), await scripted.new_page()
+    await second.goto("/sign-in?return_to=/account/two-factor/enable")
+    await password(first, email)
+    await first.wait_for_url("**/account")
+    said = second.locator("[data-signed-in-elsewhere]")
+    await expect(said).to_contain_text("You are signed in in another tab.")
+    assert "another tab" in await live(second)
+    await said.get_by_role("link").click()
+    await second.wait_for_url(f"{running.url}/account/two-factor/enable")
+    assert urlsplit(first.url).path == "/account"
+    await expect(first.locator("[data-signed-out-elsewhere]")).to_be_hidden()
+    await second.click("text=Sign out")
+    await second.wait_for_url("**/sign-in")
+    await expect(first.locator("[data-signed-out-elsewhere]")).to_contain_text(
+        "You signed out in another tab."
+    )
