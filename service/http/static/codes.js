@@ -39,7 +39,7 @@ const run = () => {
     // The list leaves the page; nothing else holds a code.
     all("secret").forEach((one) => one.remove());
     getSelection()?.removeAllRanges();
-    show("opener", false);
+    show("again", false);
     show("gone", true);
   };
 
@@ -115,7 +115,7 @@ const run = () => {
   opener.addEventListener("click", open);
   more?.addEventListener("click", add);
   dialog.addEventListener("close", () => {
-    opener.hidden = gone;
+    show("again", !gone);
     (gone ? the("onward") : opener).focus();
   });
   if (saved) {

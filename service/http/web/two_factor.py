@@ -186,8 +186,8 @@ async def regenerate(request: Asking) -> Response[Any]:
 @post("/backup-codes/saved")
 async def say_saved(request: Asking) -> Response[str]:
     """The person saved their codes; until then the account page reminds its person."""
-    caller, target = await signed_in(request), return_to(request)
-    fields, onward = await form_of(request, caller), _SECTION if target == HOME else target
+    caller, onward = await signed_in(request), return_to(request)
+    fields = await form_of(request, caller)
     try:
         await flow.say_saved(world_of(request), origin_of(request), caller, id_of(fields, "set"))
     except DoorwardError as fault:
