@@ -148,7 +148,7 @@ async def test_the_password_form_is_one_that_password_managers_know(house: House
     page = await visitor.fill(page, "/account/password", **wrong)
     assert "The password is incorrect." in page.text
     typed = {tag.get("name"): tag for name, tag in page.tags if name == "input"}["current_password"]
-    assert (typed["aria-invalid"], typed["aria-describedby"]) == ("true", "notice")
+    assert (typed["aria-invalid"], typed["aria-describedby"]) == ("true", "current_password-fault notice")
     assert not typed.get("value")
     house.clock.advance(301)
     page = await visitor.get("/account")

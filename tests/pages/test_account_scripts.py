@@ -48,8 +48,8 @@ async def test_times_are_local_beside_utc_and_a_new_password_is_judged_aloud(
     assert await time.inner_text() == local
 
     # The hint follows what is typed, and is said when the typing pauses.
-    told = page.locator("#strength [data-words]")
-    assert await page.locator("#strength").is_hidden()
+    told = page.locator("[data-strength] [data-words]")
+    assert await page.locator("[data-strength]").is_hidden()
     for typed, word in (
         ("abc", "missing: 5"),
         ("aaaaaaaaaaaa", "Weak: easy"),

@@ -161,9 +161,10 @@ async def test_a_new_password_needs_the_present_one_and_counts_wrong_ones(house:
     page = await visitor.sign_in()
     form = page.form("/account/password")
     for fields, told in (
-        ({}, "eight characters"),
-        ({"new_password": "another long one"}, "The password is incorrect"),
-        ({"current_password": ada.password, "new_password": "short"}, "eight characters"),
+        ({}, "Enter a new password."),
+        ({"new_password": "another long one"}, "Enter your password."),
+        ({"current_password": "x", "new_password": "another long one"}, "The password is incorrect."),
+        ({"current_password": ada.password, "new_password": "short"}, "needs at least eight characters"),
         ({"current_password": ada.password, "new_password": ada.password}, "another password"),
     ):
         page = await visitor.post(form, follow=True, **fields)

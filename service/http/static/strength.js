@@ -27,44 +27,42 @@ function bits(text) {
 }
 
 // The words that the server refuses in a password: parts of the address, and the name of this service.
-function names(field) {
-  return (field.dataset.never || "").toLowerCase().split(/\s+/).filter((word) => word.length >= 4);
+function names(box) {
+  return box.dataset.never.toLowerCase().split(/\s+/).filter((word) => word.length >= 4);
 }
 
-function judged(field) {
+function judged(box, field) {
   const text = field.value.normalize("NFKC");
   const length = [...text].length;
-  const least = Number(field.dataset.least);
+  const least = Number(box.dataset.least);
   if (length < least) return { level: 0, told: "short", missing: least - length };
-  if (names(field).some((word) => text.toLowerCase().includes(word))) return { level: 1, told: "named" };
+  if (names(box).some((word) => text.toLowerCase().includes(word))) return { level: 1, told: "named" };
   const found = bits(text);
   if (found < 45) return { level: 1, told: "weak" };
   return found < 65 ? { level: 2, told: "fair" } : { level: 3, told: "strong" };
 }
 
-for (const field of document.querySelectorAll("input[data-strength]")) {
-  const box = document.getElementById(field.dataset.strength);
+for (const box of document.querySelectorAll("[data-strength]")) {
+  const field = document.getElementById(box.dataset.strength);
   const meter = box.querySelector("meter");
   const words = box.querySelector("[data-words]");
   let waiting;
   const show = () => {
+    clearTimeout(waiting);
     box.hidden = field.value === "";
     if (box.hidden) {
-      clearTimeout(waiting);
       words.textContent = "";
       return;
     }
-    const { level, told, missing } = judged(field);
+    const { level, told, missing } = judged(box, field);
     const text = box.dataset[told].replace("#", String(missing));
     meter.value = level;
+    if (text === words.textContent) return;
+    words.textContent = text;
     // Said once the typing pauses, not at each key.
-    clearTimeout(waiting);
-    if (text !== words.textContent) {
-      words.textContent = text;
-      waiting = setTimeout(() => {
-        document.dispatchEvent(new CustomEvent("doorward:announce", { detail: text }));
-      }, 900);
-    }
+    waiting = setTimeout(() => {
+      document.dispatchEvent(new CustomEvent("doorward:announce", { detail: text }));
+    }, 900);
   };
   field.addEventListener("input", show);
   show();

@@ -22,7 +22,7 @@ from service.http.browser import Asking
 from service.http.guards import MAX_BODY, origin_of, world_of
 from service.http.language import LANGUAGES
 from service.http.pages import HOME, back, carried, carrying, form_of, go, page, refused, return_to, signed_in
-from service.http.web.fields import code_typed, line_typed
+from service.http.web.fields import code_typed, line_typed, marked, require_filled
 
 _SIGN_INS, _SESSIONS, _ENDED = 20, 50, 10
 #: What the address of the page picks: the filters of the sign-ins, and how far down both lists are read.
@@ -126,6 +126,7 @@ async def revoke_portal(request: Asking, client_id: FromPath[str]) -> Response[s
 async def password(request: Asking) -> Response[str]:
     async def act(caller: Caller, fields: Mapping[str, str]) -> Done:
         present, new = fields.get("current_password", ""), fields.get("new_password", "")
+        require_filled(current_password=present, new_password=new)
         renewal = await flow.change_password(world_of(request), origin_of(request), caller, present, new)
         return {"code": "password_changed"}, browser.renewed(request, renewal)
 
@@ -142,7 +143,7 @@ async def _acting(
     try:
         said, cookies = await act(caller, fields)
     except DoorwardError as fault:
-        return back(request, here, fault, section=section)
+        return back(request, here, fault, section=section, **marked(fault))
     return go(request, here, {**said, "section": section}, cookies=cookies)
 
 
@@ -160,17 +161,14 @@ async def reauthentication_form(request: Asking) -> Response[str]:
 async def reauthentication(request: Asking) -> Response[str]:
     caller, target = await signed_in(request), return_to(request)
     fields = await form_of(request, caller)
-    code = fields.get("code", "")
+    secret, code = fields.get("password", ""), fields.get("code", "").strip()
     try:
+        require_filled(password=secret)
         renewal = await reauthentication_flow.reauthenticate(
-            world_of(request),
-            origin_of(request),
-            caller,
-            fields.get("password", ""),
-            code_typed(code) if code else None,
+            world_of(request), origin_of(request), caller, secret, code_typed(code) if code else None
         )
     except DoorwardError as fault:
-        return back(request, carrying("/account/reauthentication", target), fault)
+        return back(request, carrying("/account/reauthentication", target), fault, **marked(fault))
     return go(request, target, cookies=browser.renewed(request, renewal))
 
 

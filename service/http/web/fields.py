@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from uuid import UUID
 
 from service.domain.accounts import is_line
-from service.errors import InvalidRequest, NotFound
+from service.errors import DoorwardError, InvalidRequest, NotFound
 
 
 def code_typed(text: str) -> str:
@@ -42,3 +42,16 @@ def line_typed(fields: Mapping[str, str], name: str, most: int) -> str:
     if len(text) > most or not is_line(text):
         raise InvalidRequest(f"a bad {name}", errors=[{"pointer": f"/{name}", "code": "not_valid"}])
     return text
+
+
+def require_filled(**fields: str) -> None:
+    """Refuse a form with an empty field (InvalidRequest), which says so itself."""
+    missing = [{"pointer": f"/{name}", "code": "missing"} for name, text in fields.items() if not text]
+    if missing:
+        raise InvalidRequest("an empty field", errors=missing)
+
+
+def marked(fault: DoorwardError) -> dict[str, str]:
+    """What the notice says where the fields themselves say what is wrong with them."""
+    is_marked = isinstance(fault, InvalidRequest) and bool(fault.public.get("errors"))
+    return {"code": "marked_fields"} if is_marked else {}

@@ -9,7 +9,7 @@ from litestar import Response, Router, get, post
 from litestar.datastructures import Cookie
 
 from service.domain.sign_in import PAGES, Kind, Pending, Step, kind_of
-from service.errors import DoorwardError, InvalidCode, InvalidPreAuthToken, InvalidRequest, InvalidToken
+from service.errors import DoorwardError, InvalidCode, InvalidPreAuthToken, InvalidToken
 from service.flows import me as me_flow
 from service.flows import sign_in as flow
 from service.flows.sessions import BrowserSession, Renewal
@@ -19,7 +19,7 @@ from service.http.browser import Asking
 from service.http.guards import MAX_BODY, origin_of, world_of
 from service.http.pages import HOME, back, carried, carrying, form_of, go, page, refused, return_to, signed_in
 from service.http.web import codes
-from service.http.web.fields import code_typed, id_of, kept_of, name_typed
+from service.http.web.fields import code_typed, id_of, kept_of, marked, name_typed, require_filled
 
 #: The page of each step.
 _PAGES: Mapping[Step, str] = {
@@ -58,7 +58,7 @@ async def password(request: Asking) -> Response[str]:
     fields, target = await form_of(request), return_to(request)
     email, secret = fields.get("username", ""), fields.get("password", "")
     try:
-        _require_filled(email=email.strip(), password=secret)
+        require_filled(email=email.strip(), password=secret)
         # As many as there are places for their hashes, and the others go back before anything is looked up:
         # a flood must not keep everyone else waiting (K-105).
         with world_of(request).pool.admission():
@@ -71,21 +71,9 @@ async def password(request: Asking) -> Response[str]:
                 browser.held(request, "device"),
             )
     except DoorwardError as fault:
-        kept = _marked(fault) | browser.typed(email)
+        kept = marked(fault) | browser.typed(email)
         return back(request, carrying("/sign-in", target), fault, **kept)
     return await _go_on(request, outcome, target, email)
-
-
-def _marked(fault: DoorwardError) -> dict[str, str]:
-    """What the notice says where the fields themselves say what is wrong with them."""
-    is_marked = isinstance(fault, InvalidRequest) and bool(fault.public.get("errors"))
-    return {"code": "marked_fields"} if is_marked else {}
-
-
-def _require_filled(**fields: str) -> None:
-    missing = [{"pointer": f"/{name}", "code": "missing"} for name, text in fields.items() if not text]
-    if missing:
-        raise InvalidRequest("an empty field", errors=missing)
 
 
 @get("/second-factor")
@@ -112,7 +100,7 @@ async def _second_factor(request: Asking, path: str, *, backup: bool) -> Respons
     fields, target = await _step_form(request), return_to(request)
     code = fields.get("code", "")
     try:
-        _require_filled(code=code.strip())
+        require_filled(code=code.strip())
         outcome = await flow.second_factor(
             world_of(request),
             origin_of(request),
@@ -122,7 +110,7 @@ async def _second_factor(request: Asking, path: str, *, backup: bool) -> Respons
             PAGES,
         )
     except DoorwardError as fault:
-        kept = _marked(fault) | _about_the_code(request, fault, kind_of(code_typed(code), None))
+        kept = marked(fault) | _about_the_code(request, fault, kind_of(code_typed(code), None))
         return await _again(request, path, fault, target, **kept)
     return await _go_on(request, outcome, target)
 
@@ -229,7 +217,7 @@ async def owed_password(request: Asking) -> Response[str]:
             PAGES,
         )
     except DoorwardError as fault:
-        return await _again(request, "/sign-in/password", fault, target, **_marked(fault))
+        return await _again(request, "/sign-in/password", fault, target, **marked(fault))
     return await _go_on(request, outcome, target)
 
 
