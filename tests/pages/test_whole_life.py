@@ -162,6 +162,9 @@ async def test_a_person_from_the_portal_and_back(
     await page.wait_for_url(f"{town.issuer}/sign-in/second-factor?**")
     await page.fill("#code", codes[0])
     await page.click("#check")
+    await page.wait_for_url(f"{town.issuer}/sign-in/backup-code-used?**")
+    assert "4" in await page.inner_text("#notice")
+    await page.click("#go-on")
     assert "a backup code" in await life.back_at_the_portal()
 
     # Four are left; a new set kills them.
