@@ -120,6 +120,7 @@ async def test_no_use_keeps_a_browsers_session_beyond_its_longest_life(house: Ho
 
 
 @pytest.mark.case("K-70")
+@pytest.mark.case("U-66")
 async def test_a_new_password_ends_everything_but_the_acting_session(house: House) -> None:
     ada = await house.a_person().with_totp()
     others = [Visitor(ada), Visitor(ada)]
@@ -193,6 +194,7 @@ async def test_a_sign_in_under_way_changes_no_password(house: House) -> None:
     assert (await ada.login()).json()["status"] == "second_factor_required"
 
 
+@pytest.mark.case("U-64")
 async def test_a_session_is_ended_from_another_device_and_only_by_its_owner(house: House) -> None:
     ada, bob = await house.a_person(), await house.a_person()
     first, second, stranger = Visitor(ada), Visitor(ada), Visitor(bob)
@@ -302,6 +304,7 @@ def test_an_operator_disables_enables_and_ends_sessions(running: Dev) -> None:
         assert "not_found" in unknown.stderr
 
 
+@pytest.mark.case("U-65")
 async def test_the_last_sign_ins_are_filtered_and_paged_in_the_address(house: House) -> None:
     ada = await house.a_person()
     visitor = Visitor(ada)
