@@ -35,6 +35,7 @@ from service.http.oidc import userinfo as oidc_userinfo
 from service.http.web import account as web_account
 from service.http.web import help as web_help
 from service.http.web import sign_in as web_sign_in
+from service.http.web import trust as web_trust
 from service.http.web import two_factor as web_two_factor
 from service.jobs.janitor import keep_tidy
 from service.jobs.keys import keep_rotating
@@ -111,6 +112,7 @@ def routes(world: World) -> Litestar:
             web_sign_in.router,
             web_account.router,
             web_two_factor.router,
+            web_trust.router,
         ],
         exception_handlers={Exception: refused},
         lifespan=[lifespan],

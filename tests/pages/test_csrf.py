@@ -281,7 +281,7 @@ async def test_a_sign_in_leads_to_our_own_pages_only(house: House, target: str) 
 
 
 @pytest.mark.case("K-64")
-@pytest.mark.parametrize("name", ["session", "browser", "sign-in", "device", "notice"])
+@pytest.mark.parametrize("name", ["session", "browser", "sign-in", "device", "trust", "notice"])
 async def test_a_cookie_that_only_looks_like_ours_is_none(house: House, name: str) -> None:
     """A neighbouring host plants what a lenient reader takes for our name: past the `__Host-` rule."""
     ada, eve = await house.a_person(), await house.a_person()

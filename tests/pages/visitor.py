@@ -36,6 +36,9 @@ class _Reader(HTMLParser):
         self.tags.append((tag, told))
         if tag == "form":
             self.forms.append(Form(told.get("action") or "", told.get("method") or "get"))
+        elif told.get("type") == "checkbox" and "checked" not in told:
+            # It sends nothing until somebody ticks it.
+            pass
         elif tag == "input" and self.forms and (name := told.get("name")):
             self.forms[-1].fields[name] = told.get("value") or ""
 

@@ -15,6 +15,7 @@ from service.errors import DoorwardError, InvalidRequest
 from service.flows import consents as consent_flow
 from service.flows import me as flow
 from service.flows import reauthentication as reauthentication_flow
+from service.flows import trust as trust_flow
 from service.flows.me import Portal, Session, SignIn
 from service.flows.sessions import Caller
 from service.http import browser
@@ -58,6 +59,7 @@ async def account(request: Asking) -> Response[str]:
         opened=_by_session(sessions, opened),
         older_sessions=older and _here(asked, "sessions", sessions=older),
         ended=await flow.sessions(world, caller, ended=True, before=None, limit=_ENDED),
+        trusted=await trust_flow.listed(world, caller, browser.held(request, "trust")),
         sign_ins=sign_ins,
         mistyped=mistyped,
         asked=asked,

@@ -12,6 +12,7 @@ from service.domain.sign_in import PAGES, Kind, Pending, Step, kind_of
 from service.errors import DoorwardError, InvalidCode, InvalidPreAuthToken, InvalidToken
 from service.flows import me as me_flow
 from service.flows import sign_in as flow
+from service.flows import trust as trust_flow
 from service.flows.sessions import BrowserSession, Renewal
 from service.flows.sign_in import Complete, Outcome
 from service.http import browser
@@ -20,6 +21,7 @@ from service.http.guards import MAX_BODY, origin_of, world_of
 from service.http.pages import HOME, back, carried, carrying, form_of, go, page, refused, return_to, signed_in
 from service.http.web import codes
 from service.http.web.fields import code_typed, id_of, kept_of, marked, name_typed, require_filled
+from service.http.web.trust import trust_token
 
 #: The page of each step.
 _PAGES: Mapping[Step, str] = {
@@ -69,6 +71,7 @@ async def password(request: Asking) -> Response[str]:
                 secret,
                 PAGES,
                 browser.held(request, "device"),
+                await trust_token(request, target),
             )
     except DoorwardError as fault:
         kept = marked(fault) | browser.typed(email)
@@ -98,7 +101,7 @@ async def backup_code(request: Asking) -> Response[str]:
 
 async def _second_factor(request: Asking, path: str, *, backup: bool) -> Response[str]:
     fields, target = await _step_form(request), return_to(request)
-    code = fields.get("code", "")
+    code, trust = fields.get("code", ""), fields.get("trust", "")
     try:
         require_filled(code=code.strip())
         outcome = await flow.second_factor(
@@ -108,9 +111,12 @@ async def _second_factor(request: Asking, path: str, *, backup: bool) -> Respons
             code if backup else code_typed(code),
             "backup_code" if backup else None,
             PAGES,
+            trust=bool(trust),
+            trust_token=browser.held(request, "trust"),
         )
     except DoorwardError as fault:
         kept = marked(fault) | _about_the_code(request, fault, kind_of(code_typed(code), None))
+        kept["trust"] = "on" if trust else ""
         return await _again(request, path, fault, target, **kept)
     return await _go_on(request, outcome, target)
 
@@ -272,6 +278,7 @@ async def _step(request: Asking, step: Step, template: str, more: Any = None) ->
         "carried": carried(target),
         "elsewhere": target,
         "expires_in": ceil((pending.expires_at - world.clock.now()).total_seconds()),
+        "trust_days": trust_flow.offered(world, pending),
     }
     return await page(request, template, bound_to=bound_to, **facts)
 
@@ -340,6 +347,8 @@ async def _onward(
     # The spent token's cookie stays: a form that is sent again is then known for what it is.
     spent = browser.pre_auth(request)
     kept = [browser.pre_auth_cookie(request, spent, email, done=True)] if spent else []
+    if outcome.trust is not None:
+        kept.append(browser.give(request, "trust", outcome.trust.token, seconds=outcome.trust.expires_in))
     return target, [*browser.renewed(request, Renewal(outcome.opened.cookie, outcome.device_token)), *kept]
 
 
