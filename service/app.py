@@ -16,7 +16,7 @@ from litestar.types import ASGIApp
 from service import __version__, logs
 from service.errors import Unavailable
 from service.http import brand, health, pages, rendering
-from service.http.api import me, sessions, sign_in, two_factor
+from service.http.api import me, sessions, sign_in, trust, two_factor
 from service.http.api.documented import StrictBodies
 from service.http.brand import OnTheWay
 from service.http.browser import Asking
@@ -67,6 +67,7 @@ def routes(world: World) -> Litestar:
             sign_in.router,
             me.router,
             two_factor.router,
+            trust.router,
             sessions.router,
             sessions.refresh,
             sessions.sign_out,

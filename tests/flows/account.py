@@ -24,6 +24,7 @@ DISABLE = "/v1/me/two-factor/disable"
 SESSIONS = "/v1/me/sessions"
 END_OTHERS = "/v1/me/sessions/end-others"
 SIGN_INS = "/v1/me/sign-ins"
+TRUSTED = "/v1/me/trusted-browsers"
 STEP_UP = "/v1/reauthentication"
 NOBODY = "00000000-0000-7000-8000-000000000000"
 NEW_PASSWORD = "a new horse and its battery"
@@ -44,6 +45,9 @@ DOORS: list[tuple[str, str, dict[str, object] | None]] = [
     ("DELETE", f"{SESSIONS}/{NOBODY}", None),
     ("POST", END_OTHERS, None),
     ("GET", SIGN_INS, None),
+    ("GET", TRUSTED, None),
+    ("DELETE", f"{TRUSTED}/{NOBODY}", None),
+    ("DELETE", TRUSTED, None),
     ("POST", STEP_UP, {"password": "test-value"}),
     ("POST", "/v1/sign-out", None),
 ]

@@ -26,7 +26,7 @@ from service.flows.sign_in import Complete, Outcome, Owed
 from service.flows.trust import Trust
 from service.world import World
 from tests.builders import House, Person
-from tests.flows.account import NEW_PASSWORD, another, living, origin
+from tests.flows.account import NEW_PASSWORD, NOBODY, TRUSTED, another, call, living, origin
 from tests.flows.invariants import RACERS, ROUNDS, check, elsewhere, refusal
 
 #: The operator allows it, for so many days.
@@ -453,6 +453,34 @@ async def test_revoking_brings_the_second_factor_back_and_ends_what_stood_on_the
     assert await trust_flow.listed(ada.world, acting, None) == []
     assert not await asks(bob, bobs.token)
     assert str(acting.session) in await living(house, ada), "whoever acts goes on"
+    await check(house)
+
+
+@ALLOWED
+async def test_the_api_lists_and_revokes_and_tells_nothing_of_another(house: House) -> None:
+    ada, bob = await house.a_person().with_totp(), await house.a_person().with_totp()
+    for _ in range(3):
+        trust, _ = await trusting(house, ada)
+    bobs, _ = await trusting(house, bob)
+    house.clock.advance(30)
+    bearer = (await ada.sign_in())["access_token"]
+    listed = await ada.get(TRUSTED, bearer=bearer)
+    assert listed.json()["data"][0]["id"] == str(trust.browser)
+    assert len(listed.json()["data"]) == 3
+    assert trust.token not in listed.text
+    for path, status in (
+        (f"{TRUSTED}/{bobs.browser}", 404),
+        (f"{TRUSTED}/{NOBODY}", 404),
+        (f"{TRUSTED}/{trust.browser}", 204),
+        (f"{TRUSTED}/{trust.browser}", 204),
+    ):
+        assert (await call(ada, "DELETE", path, bearer=bearer)).status_code == status
+    assert await asks(ada, trust.token)
+    assert len((await ada.get(TRUSTED, bearer=bearer)).json()["data"]) == 2
+    assert (await call(ada, "DELETE", TRUSTED, bearer=bearer)).status_code == 204
+    assert (await ada.get(TRUSTED, bearer=bearer)).json() == {"data": []}
+    assert not await asks(bob, bobs.token)
+    assert (await ada.get("/v1/me", bearer=bearer)).status_code == 200, "whoever acts goes on"
     await check(house)
 
 

@@ -28,7 +28,12 @@ ELSEWHERE = [
 
 def posted(world: World) -> list[str]:
     """Every page that takes a form."""
-    examples = {"{session_id}": ZERO, "{authenticator_id}": ZERO, "{client_id}": "portal"}
+    examples = {
+        "{session_id}": ZERO,
+        "{authenticator_id}": ZERO,
+        "{browser_id}": ZERO,
+        "{client_id}": "portal",
+    }
     found = [
         reduce(lambda path, pair: path.replace(*pair), examples.items(), route.path_format)
         for route in routes(world).routes

@@ -11,6 +11,7 @@ from service.flows.consents import Consent
 from service.flows.me import Overview
 from service.flows.me import Session as SessionKept
 from service.flows.me import SignIn as SignInKept
+from service.flows.trust import Browser as TrustedKept
 from service.http.api.bodies import Answer, BackupCodes, Body, Code, Id, Name, Password, one_line
 from service.http.user_agent import agent_of
 
@@ -191,6 +192,43 @@ class SessionListed(Answer):
 class Sessions(Answer):
     data: list[SessionListed]
     next_cursor: UUID | None = Field(description="Send it as `cursor` for the next page.")
+
+
+class TrustedBrowser(Answer):
+    """One that needs no second factor until `expires_at`. `address` and `place` are where it was made one."""
+
+    id: UUID
+    current: bool
+    browser: str | None
+    os: str | None
+    user_agent: str
+    address: str
+    place: str | None
+    seen_address: str
+    created_at: datetime
+    used_at: datetime | None
+    expires_at: datetime
+
+    @classmethod
+    def of(cls, one: TrustedKept) -> "TrustedBrowser":
+        agent = agent_of(one.browser)
+        return cls(
+            id=one.id,
+            current=one.current,
+            browser=agent.browser,
+            os=agent.os,
+            user_agent=one.browser,
+            address=one.address,
+            place=one.place,
+            seen_address=one.seen_address,
+            created_at=one.created_at,
+            used_at=one.used_at,
+            expires_at=one.expires_at,
+        )
+
+
+class TrustedBrowsers(Answer):
+    data: list[TrustedBrowser]
 
 
 class SessionsEnded(Answer):
