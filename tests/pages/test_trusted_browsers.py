@@ -86,7 +86,8 @@ async def test_a_ticked_box_spares_the_code_in_this_browser_until_the_trust_is_r
     page = await visitor.post(form)
     assert page.path == "/account", "whoever revokes is not signed out"
     assert "not trusted any more" in page.text
-    assert "Trusted browsers" not in page.text
+    assert "No browser is trusted." in page.text
+    assert "Trusted browsers" not in (await visitor.get("/account")).text
     await signed_out(visitor)
     assert (await by_password(visitor)).path == SECOND_FACTOR
     await check(house)

@@ -43,8 +43,8 @@ async def _revoke(request: Asking, browser_id: UUID | None, code: str) -> Respon
     try:
         await flow.revoke(world_of(request), origin_of(request), caller, browser_id)
     except DoorwardError as fault:
-        return back(request, _HERE, fault)
-    return go(request, _HERE, {"code": code})
+        return back(request, _HERE, fault, section="trusted")
+    return go(request, _HERE, {"code": code, "section": "trusted"})
 
 
 router = Router(
