@@ -21,8 +21,9 @@ _FLAGS = [
 
 @pytest.fixture(scope="session")
 def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Dev]:
-    """One service for all of them: each test has people of its own."""
-    with dev(tmp_path_factory.mktemp("dev") / "data") as found:
+    """One service for all of them: each test has people of its own. People may trust their browsers."""
+    data = tmp_path_factory.mktemp("dev") / "data"
+    with dev(data, DOORWARD_TWO_FACTOR_TRUST_DAYS="30") as found:
         yield found
 
 

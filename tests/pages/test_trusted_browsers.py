@@ -1,16 +1,20 @@
 """The box, the cookie and the list of trusted browsers, and what portals get of one."""
 
 from http.cookies import SimpleCookie
+from pathlib import Path
 from typing import Any
 
 import pytest
+from playwright.async_api import Browser
 
 from service.flows import clients as client_flow
 from tests.builders import House, Person
 from tests.flows.invariants import check, claims
+from tests.pages import browsing
 from tests.pages.portal import PORTAL, answer, asked, exchange
 from tests.pages.test_surfaces import SECOND_FACTOR, at_second_factor
 from tests.pages.visitor import Page, Visitor
+from tests.programs import Dev
 
 ALLOWED = pytest.mark.parametrize("settings", [{"two_factor.trust_days": 30}], indirect=True)
 COOKIE = "doorward-dev-trust"
@@ -216,3 +220,51 @@ async def test_a_portal_that_wants_a_fresh_or_a_strong_proof_gets_both_factors(
     said = await at_the_portal(house, page)
     assert (said["acr"], said["amr"]) == ("urn:doorward:acr:2fa", ["pwd", "otp", "mfa"])
     await check(house)
+
+
+# In Chromium
+
+
+async def test_the_box_in_chromium_with_scripts(chromium: Browser, running: Dev, shots: Path) -> None:
+    email = browsing.person(running, "trusting@example.com")
+    context = await chromium.new_context(base_url=running.url)
+    context.set_default_timeout(15_000)
+    page = await context.new_page()
+    said = browsing.watched(page)
+    await browsing.password(page, email)
+    await page.wait_for_url("**/account")
+    await page.goto("/account/two-factor/enable")
+    await page.click("main form button")
+    app = browsing.Authenticator(await browsing.shown_secret(page, shots))
+    await page.fill("#code", app.code())
+    await page.wait_for_selector(".codes li")
+    await page.goto("/account")
+    await page.click("text=Sign out")
+
+    await browsing.password(page, email)
+    await page.wait_for_url("**/sign-in/second-factor")
+    assert not await page.is_checked("#trust")
+    await page.get_by_label("Trust this browser for 30 days").check()
+    await page.screenshot(path=shots / "second-factor-trust.png", full_page=True)
+    await page.fill("#code", app.code())
+    await page.wait_for_url("**/account")
+    await page.click("text=Sign out")
+    await browsing.password(page, email)
+    # The same browser is not asked.
+    await page.wait_for_url("**/account")
+
+    fresh = await chromium.new_context(base_url=running.url)
+    other = await fresh.new_page()
+    await browsing.password(other, email)
+    await other.wait_for_url("**/sign-in/second-factor")
+    await fresh.close()
+
+    assert "this browser" in await page.inner_text("#trusted")
+    await page.locator("#trusted").screenshot(path=shots / "account-trusted.png")
+    await page.click("#trusted td button")
+    assert "not trusted any more" in await page.inner_text("#trusted #notice")
+    await page.click("text=Sign out")
+    await browsing.password(page, email)
+    await page.wait_for_url("**/sign-in/second-factor")
+    assert said == []
+    await context.close()
