@@ -13,6 +13,7 @@ from tests.flows.invariants import check, claims
 from tests.pages import browsing
 from tests.pages.portal import PORTAL, answer, asked, exchange
 from tests.pages.test_surfaces import SECOND_FACTOR, at_second_factor
+from tests.pages.test_two_factor import at_the_code
 from tests.pages.visitor import Page, Visitor
 from tests.programs import Dev
 
@@ -226,17 +227,13 @@ async def test_a_portal_that_wants_a_fresh_or_a_strong_proof_gets_both_factors(
 
 
 async def test_the_box_in_chromium_with_scripts(chromium: Browser, running: Dev, shots: Path) -> None:
-    email = browsing.person(running, "trusting@example.com")
     context = await chromium.new_context(base_url=running.url)
     context.set_default_timeout(15_000)
-    page = await context.new_page()
+    page, email = await context.new_page(), "trusting@example.com"
     said = browsing.watched(page)
-    await browsing.password(page, email)
-    await page.wait_for_url("**/account")
-    await page.goto("/account/two-factor/enable")
-    await page.click("main form button")
-    app = browsing.Authenticator(await browsing.shown_secret(page, shots))
+    app = await at_the_code(page, running, email)
     await page.fill("#code", app.code())
+    await page.click("main form:has(#code) button")
     await page.wait_for_selector(".codes li")
     await page.goto("/account")
     await page.click("text=Sign out")
@@ -247,6 +244,7 @@ async def test_the_box_in_chromium_with_scripts(chromium: Browser, running: Dev,
     await page.get_by_label("Trust this browser for 30 days").check()
     await page.screenshot(path=shots / "second-factor-trust.png", full_page=True)
     await page.fill("#code", app.code())
+    await page.click("#check")
     await page.wait_for_url("**/account")
     await page.click("text=Sign out")
     await browsing.password(page, email)
