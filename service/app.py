@@ -56,7 +56,14 @@ def application() -> ASGIApp:
 
 def create(world: World) -> ASGIApp:
     """The application around a world."""
-    return Edge(CrossOrigin(OnTheWay(routes(world), world), world), world)
+    return enclosed(routes(world), world)
+
+
+def enclosed(app: Litestar, world: World) -> ASGIApp:
+    """The routes for a world, with what stands around them. The routes may have been another world's: they
+    hold nothing of it but what is set here, and the jobs that a server starts with them."""
+    app.state.world = world
+    return Edge(CrossOrigin(OnTheWay(app, world), world), world)
 
 
 def routes(world: World) -> Litestar:
@@ -88,7 +95,7 @@ def routes(world: World) -> Litestar:
             job.cancel()
         await world.close()
 
-    app = Litestar(
+    return Litestar(
         route_handlers=[
             v1,
             discovery.openid_configuration,
@@ -139,8 +146,6 @@ def routes(world: World) -> Litestar:
         logging_config=None,
         request_max_body_size=MAX_BODY,
     )
-    app.state.world = world
-    return app
 
 
 def refused(request: Asking, error: Exception) -> Response[Any]:

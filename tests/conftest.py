@@ -12,8 +12,9 @@ from typing import Any
 import asyncpg
 import httpx
 import pytest
+from litestar import Litestar
 
-from service.app import create
+from service.app import enclosed, routes
 from service.crypto import Sealer, SealingKey
 from service.embedded import Embedded, Prefer, Servers
 from service.entropy import Entropy
@@ -25,7 +26,11 @@ from service.stores import schema
 from service.stores.postgres import Connection, Database
 from service.world import World, make_world
 from tests.builders import ENCRYPTION_KEYS, FixedClock, House
+from tests.databases import Databases, copies
 from tests.documented import require_documented
+
+#: What makes tests take turns where several processes test.
+pytest_plugins = ["tests.alone"]
 
 #: DOORWARD_TEST_SERVERS=debian runs everything on Debian's PostgreSQL and Redis.
 SERVERS: Prefer = "debian" if os.environ.get("DOORWARD_TEST_SERVERS") == "debian" else "wheels"
@@ -60,15 +65,18 @@ async def template(servers: Servers) -> str:
     return "template_doorward"
 
 
+@pytest.fixture(scope="session")
+async def databases(servers: Servers, template: str) -> AsyncIterator[Databases]:
+    """Copies of the template, lent one after the other."""
+    async with copies(servers, template) as found:
+        yield found
+
+
 @pytest.fixture
-async def database_url(servers: Servers, template: str, request: pytest.FixtureRequest) -> AsyncIterator[str]:
+async def database_url(databases: Databases) -> AsyncIterator[str]:
     """A database of the test's own, so that no test sees another's people."""
-    name = f"test_{os.urandom(6).hex()}"
-    admin = await asyncpg.connect(servers.postgres_url)
-    await admin.execute(f"CREATE DATABASE {name} TEMPLATE {template}")
-    yield servers.postgres_url.replace("/doorward?", f"/{name}?")
-    await admin.execute(f"DROP DATABASE {name} WITH (FORCE)")
-    await admin.close()
+    async with databases.one() as url:
+        yield url
 
 
 def settings_of(servers: Servers, database_url: str, **changes: object) -> Settings:
@@ -109,10 +117,16 @@ async def world(settings: Settings) -> AsyncIterator[World]:
     await made.close()
 
 
+@pytest.fixture(scope="session")
+def routed(servers: Servers) -> Litestar:
+    """The routes, made once: that takes longer than most tests, and they are the same in every world."""
+    return routes(make_world(settings_of(servers, servers.postgres_url)))
+
+
 @pytest.fixture
-async def client(world: World) -> AsyncIterator[httpx.AsyncClient]:
+async def client(world: World, routed: Litestar) -> AsyncIterator[httpx.AsyncClient]:
     """The application over ASGI, from one address behind a declared proxy."""
-    app: Any = create(world)
+    app: Any = enclosed(routed, world)
     transport = httpx.ASGITransport(app, client=("127.0.0.1", 1))
     hooks = {"response": [require_documented]}
     async with httpx.AsyncClient(

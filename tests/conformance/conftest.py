@@ -1,13 +1,11 @@
 """One provider on https for the whole folder, as the suite meets it, and a relying party for each test."""
 
-import os
 import ssl
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
 from functools import partial
 from typing import Any
 
-import asyncpg
 import httpx
 import pytest
 
@@ -21,6 +19,7 @@ from tests.builders import House
 from tests.conformance.browser import ResponseMode
 from tests.conformance.relying_party import Party, Provider, Suite
 from tests.conftest import settings_of
+from tests.databases import Databases
 from tests.programs import free_port
 from tests.secure import authority, secure, secure_environ
 
@@ -28,14 +27,10 @@ _SCOPES = ("openid", "profile", "email", "phone", "address", "offline_access")
 
 
 @pytest.fixture(scope="package")
-async def database_url(servers: Servers, template: str) -> AsyncIterator[str]:
+async def database_url(databases: Databases) -> AsyncIterator[str]:
     """One database for the folder: its people are each test's own."""
-    name = f"conformance_{os.urandom(6).hex()}"
-    admin = await asyncpg.connect(servers.postgres_url)
-    await admin.execute(f"CREATE DATABASE {name} TEMPLATE {template}")
-    yield servers.postgres_url.replace("/doorward?", f"/{name}?")
-    await admin.execute(f"DROP DATABASE {name} WITH (FORCE)")
-    await admin.close()
+    async with databases.one() as url:
+        yield url
 
 
 @pytest.fixture(scope="package")
