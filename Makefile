@@ -16,11 +16,11 @@ help: ## list the targets
 dev: .venv/ready ## serve on http://127.0.0.1:8400 with a private Postgres and Valkey
 	$(BIN)/doorward dev
 
-test: .venv/ready ## run the tests
-	$(BIN)/python -m pytest -m "not long"
+test: .venv/ready ## run the tests, in two processes
+	$(BIN)/python -m pytest -n 2 -m "not long"
 
 test-long: .venv/ready ## run everything, with the long races and soaks
-	$(BIN)/python -m pytest --timeout 3600
+	$(BIN)/python -m pytest -n 2 --timeout 3600
 
 check: .venv/ready ## lint, format, types, imports, OpenAPI drift, SQL
 	$(BIN)/ruff check .

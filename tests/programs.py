@@ -1,6 +1,8 @@
 """Programs that tests start: a `doorward dev` on an empty folder, and Debian's tools."""
 
+import contextlib
 import os
+import random
 import shutil
 import signal
 import socket
@@ -42,11 +44,25 @@ def clean_environ() -> dict[str, str]:
     return {name: value for name, value in os.environ.items() if not name.startswith("DOORWARD_")}
 
 
+def _ports() -> Iterator[int]:
+    """Numbers below those that the kernel gives to connections, no two alike, and each process of those that
+    test at once has its own: nobody may take one between its being found free and its being used."""
+    own, of = (os.environ.get(f"PYTEST_XDIST_WORKER{name}") for name in ("", "_COUNT"))
+    numbers = range(20_000 + int((own or "gw0")[2:]), 32_000, int(of or 1))
+    yield from random.sample(numbers, len(numbers))
+
+
+_PORTS = _ports()
+
+
 def free_port() -> int:
-    with socket.socket() as found:
-        found.bind(("127.0.0.1", 0))
-        port: int = found.getsockname()[1]
-        return port
+    """A port nobody listens on, and that is given once."""
+    for port in _PORTS:
+        with contextlib.suppress(OSError), socket.socket() as found:
+            found.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            found.bind(("127.0.0.1", port))
+            return port
+    raise AssertionError("every port was given")
 
 
 def needs(tool: str) -> str:

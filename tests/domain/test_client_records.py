@@ -60,7 +60,6 @@ PORTAL = Client("portal", "The portal", redirect_uris=(CALLBACK,), scopes=("open
             },
         ),
     ],
-    ids=ascii,
 )
 def test_a_record_is_refused_with_all_that_is_wrong(record: Any, said: set[tuple[str, str]]) -> None:
     client, faults = records.read(record)

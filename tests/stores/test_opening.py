@@ -36,6 +36,8 @@ async def silent() -> AsyncIterator[tuple[Silent, Database]]:
     server.close()
 
 
+# Alone: a fifth of a second is all that it may take beyond the two that are waited for.
+@pytest.mark.alone
 async def test_a_crowd_before_a_silent_server_waits_no_longer_than_one(
     silent: tuple[Silent, Database],
 ) -> None:
