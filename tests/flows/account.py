@@ -158,6 +158,15 @@ async def authenticators(house: House, person: Person) -> dict[str, str]:
     return {str(row["id"]): row["name"] for row in found}
 
 
+async def backup_codes(house: House, person: Person) -> list[Any]:
+    """The rows of a person's living set."""
+    return await house.rows(
+        "SELECT c.* FROM backup_code c JOIN backup_set s ON s.id = c.set_id "
+        "WHERE c.person_id = $1 AND s.replaced_at IS NULL ORDER BY ordinal",
+        person.id,
+    )
+
+
 async def living(house: House, person: Person) -> set[str]:
     """The sessions of a person that have not ended."""
     found = await house.rows("SELECT id FROM session WHERE person_id = $1 AND ended_at IS NULL", person.id)

@@ -23,6 +23,8 @@ ROUNDS = pytest.mark.parametrize(
     "rounds", [2, pytest.param(100, marks=[pytest.mark.long, pytest.mark.timeout(3600)])]
 )
 RACERS = 32
+#: A code of the right form that nobody has: it is drawn from 2^60.
+NOBODYS = "0000-0000-0000"
 _addresses = itertools.count(1)
 #: What proves a second factor, and how its audit rows are named.
 _SUCCESSES = (
@@ -37,6 +39,18 @@ _FAILURES = (
     "two_factor:confirmation:failed",
     "two_factor:disable:failed",
 )
+
+
+def nobodys(number: int) -> str:
+    """A backup code of the right form that nobody has."""
+    return f"ZZZZ-0000-{number:04}"
+
+
+async def failures(house: House, person: Person, budget: str = "stranger") -> int:
+    found: int = await house.value(
+        f"SELECT cardinality({budget}_failures) FROM person WHERE id = $1", person.id
+    )
+    return found
 
 
 def elsewhere(person: Person) -> Person:

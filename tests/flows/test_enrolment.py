@@ -1,7 +1,6 @@
 """Turning the second factor on: from a session, by force at the sign-in, and against hijackers."""
 
 import asyncio
-import base64
 from typing import Any
 from uuid import UUID
 
@@ -9,43 +8,18 @@ import httpx
 import pytest
 
 from service.domain import totp
-from tests.builders import House, Person
-from tests.flows.invariants import ROUNDS, check, claims, elsewhere, pre_auths, refusal, tally
-
-AUTHENTICATORS = "/v1/me/two-factor/authenticators"
-BACKUP_CODES = "/v1/me/two-factor/backup-codes"
-forced = pytest.mark.parametrize("settings", [{"two_factor.required": "all"}], indirect=True)
-
-
-def secret_of(started: Any) -> bytes:
-    """The seed as an app would read it from the key that is shown."""
-    return base64.b32decode(started["secret"].replace(" ", ""))
-
-
-async def start(person: Person, bearer: str, name: str = "Phone") -> dict[str, Any]:
-    answer = await person.post(AUTHENTICATORS, {"name": name}, bearer=bearer)
-    assert answer.status_code == 201, answer.text
-    started: dict[str, Any] = answer.json()
-    return started
-
-
-async def confirm(person: Person, bearer: str, started: Any, code: str | None = None) -> httpx.Response:
-    """Confirm with what an app shows now, or with another code."""
-    shown = totp.code_at(secret_of(started), totp.step_at(person.now))
-    path = f"{AUTHENTICATORS}/{started['id']}/confirm"
-    return await person.post(path, {"code": code or shown}, bearer=bearer)
-
-
-async def two_factor(person: Person, bearer: str) -> Any:
-    return (await person.get("/v1/me", bearer=bearer)).json()["two_factor"]
-
-
-async def codes_of(house: House, person: Person) -> list[Any]:
-    return await house.rows(
-        "SELECT c.* FROM backup_code c JOIN backup_set s ON s.id = c.set_id "
-        "WHERE c.person_id = $1 AND s.replaced_at IS NULL ORDER BY ordinal",
-        person.id,
-    )
+from tests.builders import House
+from tests.flows.account import (
+    AUTHENTICATORS,
+    BACKUP_CODES,
+    backup_codes,
+    confirm,
+    refreshed,
+    secret_of,
+    start,
+    two_factor,
+)
+from tests.flows.invariants import ROUNDS, check, claims, elsewhere, refusal, tally
 
 
 @pytest.mark.case("K-81")
@@ -140,17 +114,10 @@ async def test_adding_to_an_existing_factor_needs_a_fresh_proof_of_both(house: H
     house.clock.advance(268)
     assert (await ada.post(AUTHENTICATORS, {}, bearer=bearer)).status_code == 201
     house.clock.advance(1)
-    answer = await ada.post(AUTHENTICATORS, {}, bearer=(await _refreshed(ada, tokens))["access_token"])
+    answer = await ada.post(AUTHENTICATORS, {}, bearer=(await refreshed(ada, tokens))["access_token"])
     assert refusal(answer) == (403, "reauthentication_required")
     assert (await ada.verify(await ada.pre_auth(), ada.code())).status_code == 200
     await check(house)
-
-
-async def _refreshed(person: Person, tokens: dict[str, Any]) -> dict[str, Any]:
-    answer = await person.refresh(tokens["refresh_token"])
-    assert answer.status_code == 200, answer.text
-    fresh: dict[str, Any] = answer.json()
-    return fresh
 
 
 @pytest.mark.case("K-83")
@@ -165,7 +132,7 @@ async def test_of_two_equal_confirmations_and_a_start_one_turns_it_on(house: Hou
         assert {refusal(a) for a in answers if a.status_code != 200} == {(409, "enrolment_replaced")}
         active = "SELECT count(*) FROM authenticator WHERE person_id = $1 AND confirmed_at IS NOT NULL"
         assert await house.value(active, ada.id) == 1
-        assert len(await codes_of(house, ada)) == 5
+        assert len(await backup_codes(house, ada)) == 5
         assert await house.letters(ada) == ["two_factor_on"]
         winner = next(a for a in answers if a.status_code == 200).json()
         house.clock.advance(30)
@@ -192,7 +159,7 @@ async def test_a_start_in_the_middle_of_confirmations_leaves_one_factor_or_none(
         assert {refusal(a) for a in answers if a.status_code != 200} == {(409, "enrolment_replaced")}
         active = "SELECT count(*) FROM authenticator WHERE person_id = $1 AND confirmed_at IS NOT NULL"
         assert await house.value(active, ada.id) == won
-        assert len(await codes_of(house, ada)) == 5 * won
+        assert len(await backup_codes(house, ada)) == 5 * won
         # A start that was overtaken by the confirmation may be refused; otherwise it is the pending one.
         assert begun.status_code in (201, 401, 409), begun.text
         assert won or begun.status_code == 201
@@ -217,8 +184,8 @@ async def test_new_backup_codes_need_a_step_up_of_this_session(house: House) -> 
     ada = await house.a_person().with_totp()
     tokens = await ada.sign_in()
     house.clock.advance(301)
-    tokens = await _refreshed(ada, tokens)
-    bearer, before = tokens["access_token"], await codes_of(house, ada)
+    tokens = await refreshed(ada, tokens)
+    bearer, before = tokens["access_token"], await backup_codes(house, ada)
     assert refusal(await ada.post(BACKUP_CODES, {}, bearer=bearer)) == (403, "reauthentication_required")
 
     async def prove(**proof: str) -> httpx.Response:
@@ -235,15 +202,15 @@ async def test_new_backup_codes_need_a_step_up_of_this_session(house: House) -> 
     assert wrong_code.json()["attempts_left"] == 4
     for _ in range(2):
         assert refusal(await ada.post(BACKUP_CODES, {}, bearer=bearer)) == (403, "reauthentication_required")
-    assert await codes_of(house, ada) == before
+    assert await backup_codes(house, ada) == before
 
     right = await prove(**good)
     assert (right.status_code, right.json()) == (200, {"expires_in": 300})
     replaced = await ada.post(BACKUP_CODES, {}, bearer=bearer)
     assert replaced.status_code == 200, replaced.text
     assert len(set(replaced.json()["codes"])) == 5
-    refreshed = claims((await _refreshed(ada, tokens))["access_token"])
-    assert refreshed["auth_time"] == int(ada.now.timestamp())
+    fresh = claims((await refreshed(ada, tokens))["access_token"])
+    assert fresh["auth_time"] == int(ada.now.timestamp())
     assert (await two_factor(ada, bearer))["backup_codes_left"] == 5
 
     token = await ada.pre_auth()
@@ -270,7 +237,7 @@ async def test_a_step_up_takes_no_used_code_no_others_code_and_counts_for_one_se
     house.clock.advance(30)
     second = await ada.sign_in()
     house.clock.advance(301)
-    first, second = await _refreshed(ada, first), await _refreshed(ada, second)
+    first, second = await refreshed(ada, first), await refreshed(ada, second)
     used = await ada.verify(await ada.pre_auth(), ada.codes[0])
     assert used.status_code == 200
     for code, answer in (
@@ -286,7 +253,7 @@ async def test_a_step_up_takes_no_used_code_no_others_code_and_counts_for_one_se
     assert stepped.status_code == 200, stepped.text
     refused = await ada.post(BACKUP_CODES, {}, bearer=second["access_token"])
     assert refusal(refused) == (403, "reauthentication_required")
-    assert claims((await _refreshed(ada, first))["access_token"])["amr"] == ["pwd", "backup_code", "mfa"]
+    assert claims((await refreshed(ada, first))["access_token"])["amr"] == ["pwd", "backup_code", "mfa"]
     assert (await ada.post(BACKUP_CODES, {}, bearer=first["access_token"])).status_code == 200
     await check(house)
 
@@ -297,7 +264,7 @@ async def test_without_a_factor_a_password_is_the_whole_step_up_and_there_are_no
     bearer = tokens["access_token"]
     assert refusal(await ada.post(BACKUP_CODES, {}, bearer=bearer)) == (409, "no_authenticator")
     house.clock.advance(301)
-    bearer = (await _refreshed(ada, tokens))["access_token"]
+    bearer = (await refreshed(ada, tokens))["access_token"]
     assert refusal(await ada.post(AUTHENTICATORS, {}, bearer=bearer)) == (403, "reauthentication_required")
     proof = {"password": ada.password}
     assert (await ada.post("/v1/reauthentication", proof, bearer=bearer)).status_code == 200
@@ -316,7 +283,7 @@ async def test_sets_made_at_once_leave_one_living_set(house: House, rounds: int)
             *(elsewhere(ada).post(BACKUP_CODES, {}, bearer=bearer) for _ in range(8))
         )
         assert tally(answers) == {200: 8}
-        living = await codes_of(house, ada)
+        living = await backup_codes(house, ada)
         assert len(living) == 5
         (shown,) = [a.json() for a in answers if a.json()["set_id"] == str(living[0]["set_id"])]
         assert (await ada.verify(await ada.pre_auth(), shown["codes"][0])).status_code == 200
@@ -343,8 +310,8 @@ async def test_the_other_sessions_end_and_the_acting_one_becomes_one_of_two_fact
     assert (ended.status_code, ended.json()["reason"]) == (401, "two_factor_changed")
     assert refusal(await ada.get("/v1/me", bearer=other["access_token"])) == (401, "invalid_token")
     assert (await ada.get("/v1/me", bearer=bearer)).status_code == 200
-    refreshed = await _refreshed(ada, acting)
-    for token in (refreshed["access_token"], refreshed["id_token"]):
+    fresh = await refreshed(ada, acting)
+    for token in (fresh["access_token"], fresh["id_token"]):
         assert claims(token)["amr"] == ["pwd", "otp", "mfa"]
         assert claims(token)["acr"] == "urn:doorward:acr:2fa"
         assert claims(token)["auth_time"] == proved_at, "the password was proved then, and not since"
@@ -395,7 +362,7 @@ async def test_an_enrolment_that_waited_too_long_is_gone(house: House) -> None:
     tokens = await ada.sign_in()
     started = await start(ada, tokens["access_token"])
     house.clock.advance(899)
-    tokens = await _refreshed(ada, tokens)
+    tokens = await refreshed(ada, tokens)
     assert (
         await ada.get(f"{AUTHENTICATORS}/{started['id']}", bearer=tokens["access_token"])
     ).status_code == 200
@@ -419,128 +386,3 @@ async def test_a_person_has_at_most_eight_authenticators(house: House) -> None:
     assert refusal(ninth) == (409, "too_many_authenticators")
     assert len((await two_factor(ada, bearer))["authenticators"]) == 8
     await check(house)
-
-
-# By force, at the sign-in
-
-
-@forced
-@pytest.mark.case("K-81")
-async def test_a_forced_enrolment_leads_to_a_session_of_two_factors(house: House) -> None:
-    ada = await house.a_person()
-    owed = (await ada.login()).json()
-    assert (owed["status"], owed["expires_in"]) == ("enrolment_required", 300)
-    token = owed["pre_auth_token"]
-    assert (await ada.get("/v1/me", bearer=token)).status_code == 401
-
-    house.clock.advance(290)
-    started = await ada.post("/v1/sign-in/enrolment", {"pre_auth_token": token, "name": "Phone"})
-    assert started.status_code == 200, started.text
-    assert started.headers["cache-control"] == "no-store"
-    house.clock.advance(890)
-    now = totp.step_at(ada.now)
-    ada.secret = secret_of(started.json())
-    body = {"pre_auth_token": token, "id": started.json()["id"], "code": totp.code_at(ada.secret, now)}
-    done = await ada.post("/v1/sign-in/enrolment/confirm", body)
-    assert done.status_code == 200, done.text
-    told = done.json()
-    assert told["status"] == "complete"
-    assert len(set(told["backup_codes"]["codes"])) == 5
-    assert claims(told["access_token"])["amr"] == ["pwd", "otp", "mfa"]
-    assert (await two_factor(ada, told["access_token"]))["required_by"] == "policy"
-    for path, more in (("/v1/sign-in/enrolment", {}), ("/v1/sign-in/enrolment/confirm", body)):
-        again = await ada.post(path, {"pre_auth_token": token} | more)
-        assert refusal(again) == (401, "invalid_pre_auth_token"), "only once"
-
-    assert refusal(await ada.verify(await ada.pre_auth(), body["code"])) == (401, "code_already_used")
-    used = await ada.verify(await ada.pre_auth(), told["backup_codes"]["codes"][1])
-    assert used.status_code == 200
-    await check(house, [done, used])
-
-
-@forced
-async def test_a_token_lives_fifteen_minutes_from_the_start_of_a_forced_enrolment(house: House) -> None:
-    ada = await house.a_person()
-    late, token = await ada.pre_auth(), await ada.pre_auth()
-    started = (await ada.post("/v1/sign-in/enrolment", {"pre_auth_token": token})).json()
-    house.clock.advance(300)
-    not_started = await ada.post("/v1/sign-in/enrolment", {"pre_auth_token": late})
-    assert refusal(not_started) == (401, "invalid_pre_auth_token")
-    house.clock.advance(599)
-    code = totp.code_at(secret_of(started), totp.step_at(ada.now) + 5)
-    body = {"pre_auth_token": token, "id": started["id"], "code": code}
-    assert refusal(await ada.post("/v1/sign-in/enrolment/confirm", body)) == (401, "invalid_code")
-    house.clock.advance(1)
-    refused = await ada.post("/v1/sign-in/enrolment/confirm", body)
-    assert refusal(refused) == (401, "invalid_pre_auth_token")
-    await check(house)
-
-
-@forced
-async def test_wrong_codes_of_a_forced_enrolment_are_counted(house: House) -> None:
-    ada = await house.a_person()
-    token, other = await pre_auths(ada, 2)
-    started = (await ada.post("/v1/sign-in/enrolment", {"pre_auth_token": token})).json()
-    ada.secret = secret_of(started)
-    body = {"pre_auth_token": token, "id": started["id"]}
-    for left in (4, 3, 2, 1, 0):
-        wrong = await ada.post("/v1/sign-in/enrolment/confirm", body | {"code": ada.wrong_code(but=left)})
-        assert refusal(wrong) == (401, "invalid_code")
-        assert wrong.json()["attempts_left"] == left
-    right = await ada.post("/v1/sign-in/enrolment/confirm", body | {"code": ada.code()})
-    assert refusal(right) == (401, "invalid_pre_auth_token")
-    anew = (await ada.post("/v1/sign-in/enrolment", {"pre_auth_token": other})).json()
-    code = totp.code_at(secret_of(anew), totp.step_at(ada.now))
-    body = {"pre_auth_token": other, "id": anew["id"], "code": code}
-    assert refusal(await ada.post("/v1/sign-in/enrolment/confirm", body)) == (429, "rate_limited")
-    assert await house.value("SELECT count(*) FROM authenticator WHERE confirmed_at IS NOT NULL") == 0
-    house.clock.advance(301)
-    body["code"] = totp.code_at(secret_of(anew), totp.step_at(ada.now))
-    assert (await ada.post("/v1/sign-in/enrolment/confirm", body)).status_code == 200
-    await check(house)
-
-
-@forced
-async def test_anothers_token_cannot_confirm_a_forced_enrolment(house: House) -> None:
-    ada, bob = await house.a_person(), await house.a_person()
-    token, own_other = await pre_auths(ada, 2)
-    started = (await ada.post("/v1/sign-in/enrolment", {"pre_auth_token": token})).json()
-    code = totp.code_at(secret_of(started), totp.step_at(ada.now))
-    for person, other in ((bob, await bob.pre_auth()), (ada, own_other)):
-        body = {"pre_auth_token": other, "id": started["id"], "code": code}
-        refused = await person.post("/v1/sign-in/enrolment/confirm", body)
-        assert refusal(refused) == (404, "not_found")
-    # A second sign-in's start replaces the first's.
-    anew = (await ada.post("/v1/sign-in/enrolment", {"pre_auth_token": own_other})).json()
-    body = {"pre_auth_token": token, "id": started["id"], "code": code}
-    replaced = await ada.post("/v1/sign-in/enrolment/confirm", body)
-    assert refusal(replaced) == (409, "enrolment_replaced")
-    code = totp.code_at(secret_of(anew), totp.step_at(ada.now))
-    body = {"pre_auth_token": own_other, "id": anew["id"], "code": code}
-    done = await ada.post("/v1/sign-in/enrolment/confirm", body)
-    assert done.status_code == 200, done.text
-    # Turning it on raised the epoch: the first token is dead.
-    dead = await ada.post("/v1/sign-in/enrolment", {"pre_auth_token": token})
-    assert refusal(dead) == (401, "invalid_pre_auth_token")
-    await check(house, [done])
-
-
-@forced
-@ROUNDS
-async def test_one_forced_enrolment_confirmed_thirty_two_times_at_once_opens_one_session(
-    house: House, rounds: int
-) -> None:
-    for _ in range(rounds):
-        ada = await house.a_person()
-        token = await ada.pre_auth()
-        started = (await ada.post("/v1/sign-in/enrolment", {"pre_auth_token": token})).json()
-        code = totp.code_at(secret_of(started), totp.step_at(ada.now))
-        body = {"pre_auth_token": token, "id": started["id"], "code": code}
-        racers = [elsewhere(ada).post("/v1/sign-in/enrolment/confirm", body) for _ in range(32)]
-        answers = await asyncio.gather(*racers)
-        assert tally(answers)[200] == 1
-        losers = {refusal(a) for a in answers if a.status_code != 200}
-        assert losers <= {(401, "invalid_pre_auth_token"), (409, "enrolment_replaced")}
-        assert await house.value("SELECT count(*) FROM session WHERE person_id = $1", ada.id) == 1
-        assert len(await codes_of(house, ada)) == 5
-        await check(house, answers)
