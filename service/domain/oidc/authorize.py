@@ -44,6 +44,8 @@ class AuthorizationRequest:
     claims: Mapping[str, Any]
     #: What a third party needs the person's word for: the scope, and the scopes of the claims asked by name.
     consent: Sequence[str]
+    #: The `sub` of the hint, once it is proved that we issued it.
+    hinted: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

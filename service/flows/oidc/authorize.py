@@ -17,7 +17,7 @@ from service.domain.oidc.clients import Client
 from service.domain.oidc.progress import Decision, Owed
 from service.domain.sign_in import Origin
 from service.errors import InvalidRequest
-from service.flows import audit, tokens
+from service.flows import audit
 from service.flows import sessions as session_flow
 from service.flows.oidc import requests
 from service.flows.sessions import Caller
@@ -196,8 +196,7 @@ async def _verdict(
     asked = requests.judged(world, found.parameters, client, redirect_uri)
     if isinstance(asked, Refusal):
         return asked
-    hint = asked.id_token_hint and str(tokens.read_id_token(world, asked.id_token_hint)["sub"])
-    said = progress.Said(found.created_at, hint, found.chosen_by, found.allowed_by, found.denied_by)
+    said = progress.Said(found.created_at, asked.hinted, found.chosen_by, found.allowed_by, found.denied_by)
     owed = progress.judge(asked, client, said, await _signed_in(world, caller, client), world.clock.now())
     if isinstance(owed, Refusal):
         return owed

@@ -1,5 +1,7 @@
 """A request as a client sent it: opened where it was pushed, its client and address proved, and read."""
 
+from dataclasses import replace
+
 from service import crypto
 from service.domain import sessions as session_rules
 from service.domain.oidc import authorize
@@ -52,11 +54,12 @@ def address_of(client: Client, parameters: authorize.Parameters) -> str:
 def judged(
     world: World, parameters: authorize.Parameters, client: Client, redirect_uri: str
 ) -> AuthorizationRequest | Refusal:
-    """The request as it is read, and a hint that is one of our ID tokens."""
+    """The request as it is read, and whom its hint is of, which has to be one of our ID tokens."""
     found = authorize.judge(parameters, client, redirect_uri)
-    if isinstance(found, AuthorizationRequest) and found.id_token_hint is not None:
-        try:
-            tokens.read_id_token(world, found.id_token_hint)
-        except BadToken:
-            return Refusal("invalid_request", "id_token_hint is not an ID token of this service")
-    return found
+    if isinstance(found, Refusal) or found.id_token_hint is None:
+        return found
+    try:
+        hint = tokens.read_id_token(world, found.id_token_hint)
+    except BadToken:
+        return Refusal("invalid_request", "id_token_hint is not an ID token of this service")
+    return replace(found, hinted=str(hint["sub"]))
