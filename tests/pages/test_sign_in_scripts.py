@@ -3,6 +3,8 @@
 import asyncio
 import json
 from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import ExitStack
+from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 import asyncpg
@@ -11,7 +13,15 @@ import pytest
 from playwright.async_api import Browser, BrowserContext, Page, Route, expect
 
 from service import embedded
+from service.app import create
+from service.embedded import Servers
+from service.world import World, make_world
+from tests.builders import House
+from tests.conftest import settings_of
 from tests.pages.browsing import PASSWORD, Authenticator, password, person, watched
+from tests.pages.test_sign_in_pages import take_all
+from tests.pages.visitor import ORIGIN, Visitor
+from tests.pages.visitor import Page as Playing
 from tests.programs import Dev
 
 MINE = "@sign-in.example"
@@ -62,7 +72,7 @@ class Sent:
         if route.request.method == "POST":
             self.bodies.append(parse_qs(route.request.post_data or ""))
             await asyncio.sleep(self._seconds)
-        await route.continue_()
+        await route.fallback()
 
 
 async def late(route: Route) -> None:
@@ -253,39 +263,67 @@ async def test_a_wait_counts_down_and_ends_by_itself(scripted: BrowserContext, r
     await page.wait_for_url("**/account")
 
 
-async def test_under_load_a_form_that_is_sent_early_goes_by_itself(
-    scripted: BrowserContext, running: Dev
+def in_its_place(page: Playing, times: int = 1) -> Callable[[Route], Awaitable[None]]:
+    """Gives Chromium a page that another Doorward made, the first `times` it asks."""
+    left = iter(range(times))
+
+    async def answer(route: Route) -> None:
+        if route.request.method != "GET" or next(left, None) is None:
+            await route.fallback()
+            return
+        headers = {name: page.answer.headers[name] for name in ("content-security-policy", "content-type")}
+        await route.fulfill(status=page.answer.status_code, headers=headers, body=page.answer.text)
+
+    return answer
+
+
+async def without_its_database(servers: Servers) -> Playing:
+    """What a service says that finds no database."""
+    world = make_world(settings_of(servers, "postgresql://doorward@127.0.0.1:1/doorward"))
+    app: Any = create(world)
+    cookies = {"doorward-dev": "A" * 43}
+    transport = httpx.ASGITransport(app)
+    async with httpx.AsyncClient(transport=transport, base_url=ORIGIN, cookies=cookies) as client:
+        found = Playing(await client.get("/account"))
+    await world.close()
+    return found
+
+
+async def test_a_busy_service_is_asked_again_without_anybody_watching_the_clock(
+    scripted: BrowserContext, house: House, world: World, servers: Servers
 ) -> None:
-    """The page of a busy service, which Chromium gets in place of the form that it asked for."""
-    page, sent = await scripted.new_page(), Sent()
-    await page.goto("/sign-in")
-    box = """<div class="notice bad" role="alert" id="notice" data-countdown="2" data-then="send"
-      data-minutes="{minutes} min {seconds} s" data-seconds="{seconds} s" data-over="Now.">Wait
-      <span role="timer" aria-live="off">2 s</span> <span data-early hidden>Later.</span></div>"""
-    await page.route("**/sign-in", busy(box))
-    await page.reload()
-    await page.unroute_all()
+    """What the pages of a busy service do in a browser: they are of one in this process, which alone can be
+    kept busy for as long as a test needs."""
+    visitor, page, sent = Visitor(await house.a_person()), await scripted.new_page(), Sent()
+    form = await visitor.get("/sign-in")
+    with ExitStack() as places:
+        take_all(places, world)
+        busy = await visitor.fill(form, "/sign-in", username=f"busy{MINE}", password="typed")
+    assert (busy.answer.status_code, busy.answer.headers["retry-after"]) == (503, "2")
+
+    # A form that is sent early goes when it may.
     await sent.watch(page)
-    await page.fill("#username", f"busy{MINE}")
-    await page.fill("#password", "as it was typed")
+    await page.route("**/sign-in", in_its_place(busy))
+    await page.goto("/sign-in")
+    assert await page.input_value("#username") == f"busy{MINE}"
+    await page.fill("#password", "typed again")
     await page.click("#sign-in")
     await expect(page.locator("[data-early]")).to_be_visible()
     assert sent.bodies == []
-    await page.wait_for_url("**/sign-in")
-    await expect(page.locator("#notice")).to_have_text("The email or password is incorrect.")
+    await expect(page.locator("#notice")).to_have_count(0)
     (body,) = sent.bodies
-    assert (body["username"], body["password"]) == ([f"busy{MINE}"], ["as it was typed"])
+    assert (body["username"], body["password"]) == ([f"busy{MINE}"], ["typed again"])
 
-
-def busy(box: str) -> Callable[[Route], Awaitable[None]]:
-    async def answer(route: Route) -> None:
-        page = await route.fetch()
-        text = (await page.text()).replace("<form", f"{box}<form", 1)
-        nonce = text.partition('nonce="')[2].partition('"')[0]
-        script = f'<script type="module" src="/static/countdown.js" nonce="{nonce}"></script></body>'
-        await route.fulfill(response=page, status=503, body=text.replace("</body>", script))
-
-    return answer
+    # A page that could not be shown is asked for again, a little later each time.
+    away = await without_its_database(servers)
+    assert away.answer.status_code == 503
+    await page.route("**/account", in_its_place(away, 2))
+    await page.goto("/account")
+    await expect(page.locator("main")).to_contain_text("Retrying in 1 s…")
+    await expect(page.locator("#again-in")).to_be_hidden()
+    await expect(page.locator("main")).to_contain_text("Retrying in 2 s…")
+    await page.wait_for_url("**/sign-in")
+    assert await page.evaluate("sessionStorage.length") == 0
 
 
 @pytest.mark.case("U-29")

@@ -38,8 +38,9 @@ for (const box of document.querySelectorAll("[data-code]")) {
     if (event.isComposing) return;
     shape();
     const isTyped = event.inputType && !AT_ONCE.includes(event.inputType);
+    const isWhole = field.value.length === DIGITS && /^[0-9]+$/.test(field.value);
     if (isTyped) isArmed = true;
-    else if (isArmed && field.value.length === DIGITS && /^[0-9]+$/.test(field.value)) {
+    else if (isArmed && isWhole && ![...field.form.elements].some((one) => one.required && !one.value)) {
       isArmed = false;
       field.form.requestSubmit();
     }

@@ -3,6 +3,7 @@
 //   data-countdown  whole seconds, as in Retry-After
 //   data-then       what comes at the end: "enable" (the button works again), "send" (a form that was sent
 //                   meanwhile goes on its way) or "reload" (the page is asked for again)
+//   data-instead    the id of what stands there without scripts
 //   data-minutes, data-seconds, data-over   the texts; [data-early] in it: what is said of a form sent too early
 //
 // A button with `data-waits` is the one whose form has to wait.
@@ -52,8 +53,12 @@ function start(box) {
 
   if (then === "reload" && reloads >= MOST_RELOADS) {
     sessionStorage.removeItem(KEPT);
-    box.replaceChildren(over);
     return;
+  }
+  const plain = document.getElementById(box.dataset.instead ?? "");
+  if (plain) {
+    plain.hidden = true;
+    box.hidden = false;
   }
   if (button && then === "enable") button.disabled = true;
   if (button && then === "send") {

@@ -6,11 +6,12 @@ function announce(text) {
 
 for (const button of document.querySelectorAll("button[data-shows]")) {
   const field = document.getElementById(button.dataset.shows);
-  const name = button.textContent;
+  const words = { text: button.textContent, label: button.getAttribute("aria-label") };
   const show = (shown) => {
     field.type = shown ? "text" : "password";
     button.setAttribute("aria-pressed", String(shown));
-    button.textContent = shown ? button.dataset.pressed : name;
+    button.textContent = shown ? button.dataset.hide : words.text;
+    button.setAttribute("aria-label", shown ? button.dataset.hideLabel : words.label);
   };
   button.hidden = false;
   button.addEventListener("click", () => show(field.type === "password"));
