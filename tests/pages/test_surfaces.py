@@ -200,6 +200,7 @@ async def test_a_set_up_that_is_owed_is_done_within_the_sign_in(house: House) ->
     await check(house)
 
 
+@pytest.mark.case("U-57")
 @pytest.mark.case("K-82")
 async def test_a_second_start_replaces_the_first_and_neither_is_active(house: House) -> None:
     ada = await house.a_person()
@@ -233,6 +234,8 @@ async def test_one_confirmation_sent_twice_at_once_turns_it_on_once(house: House
     await check(house)
 
 
+@pytest.mark.case("U-52")
+@pytest.mark.case("U-63")
 @pytest.mark.case("K-84")
 async def test_codes_and_the_second_factor_itself_need_their_proofs(house: House) -> None:
     ada, bob = await house.a_person().with_totp(), await house.a_person().with_totp()

@@ -190,7 +190,7 @@ async def confirm_enrolment(request: Asking) -> Response[Any]:
     except DoorwardError as fault:
         if isinstance(fault, InvalidPreAuthToken) and await _is_confirmed(request, fields):
             return go(request, target, {"code": "codes_already_shown"})
-        told = {**kept, **_about_the_code(request, fault, "totp")}
+        told = {**kept, **marked(fault), **_about_the_code(request, fault, "totp")}
         return await _again(request, "/sign-in/enrolment", fault, target, **told)
     onward, cookies = await _onward(request, outcome, target)
     assert outcome.codes is not None  # a first authenticator brings them

@@ -6,6 +6,7 @@ from uuid import UUID
 from litestar import Response, Router, get, post
 from litestar.params import FromPath
 
+from service.domain.sign_in import kind_of
 from service.errors import BackupCodesReplaced, DoorwardError, EnrolmentReplaced
 from service.flows import me as me_flow
 from service.flows import sessions as session_flow
@@ -28,7 +29,7 @@ from service.http.pages import (
     signed_in,
 )
 from service.http.web import codes as codes_page
-from service.http.web.fields import code_typed, id_of, kept_of, name_typed
+from service.http.web.fields import code_typed, id_of, kept_of, marked, name_typed, require_filled
 
 _SECTION = "/account#two-factor"
 _ENABLE = "/account/two-factor/enable"
@@ -90,7 +91,10 @@ async def confirm(request: Asking) -> Response[Any]:
             return go(request, onward, {"code": "codes_already_shown"})
         return back(request, carrying(_ENABLE, target), fault)
     except DoorwardError as fault:
-        return back(request, carrying(_ENABLE, target), fault, **kept_of(fields, "no_limit"))
+        # Where a first code is refused, the clock of the phone is the first thing to look at.
+        told = {"kind": "totp", "server_time": world.clock.now().isoformat()}
+        kept = kept_of(fields, "no_limit")
+        return back(request, carrying(_ENABLE, target), fault, **{**kept, **told, **marked(fault)})
     cookies = browser.renewed(request, turned_on.renewal)
     if turned_on.codes is None:
         return go(request, onward, {"code": "authenticator_added"}, cookies=cookies)
@@ -210,16 +214,14 @@ async def disable_form(request: Asking) -> Response[Any]:
 async def disable(request: Asking) -> Response[str]:
     caller = await signed_in(request)
     fields = await form_of(request, caller)
+    secret, code = fields.get("password", ""), code_typed(fields.get("code", ""))
     try:
-        cookie = await flow.disable(
-            world_of(request),
-            origin_of(request),
-            caller,
-            fields.get("password", ""),
-            code_typed(fields.get("code", "")),
-        )
+        require_filled(password=secret, code=code.strip())
+        cookie = await flow.disable(world_of(request), origin_of(request), caller, secret, code)
     except DoorwardError as fault:
-        return back(request, "/account/two-factor/disable", fault)
+        kind = kind_of(code, None)
+        told = marked(fault) | ({"kind": kind} if kind else {})
+        return back(request, "/account/two-factor/disable", fault, **told)
     return go(request, _SECTION, {"code": "two_factor_off"}, cookies=browser.renewed(request, cookie))
 
 
