@@ -113,7 +113,7 @@ async def test_the_whole_life_with_javascript_off(
     await page.screenshot(path=shots / "disable.png", full_page=True)
     await page.fill("#password", PASSWORD)
     await page.fill("#code", new[1])
-    await page.click("main form button")
+    await page.click("main form button.danger")
     assert "is off" in await page.inner_text("#notice")
     assert "Not activated" in await page.inner_text("#two-factor")
     await page.click("text=Sign out")

@@ -334,11 +334,11 @@ async def test_the_codes_are_copied_kept_as_a_file_and_printed(
     for secret, code in (("not the one", new[0]), (PASSWORD, codes[0])):
         await page.fill("#password", secret)
         await page.fill("#code", code)
-        await page.click("main form button")
+        await page.click("main form button.danger")
         assert await page.locator("#notice[role=alert]").count() == 1
     await page.fill("#password", PASSWORD)
     await page.fill("#code", new[0])
-    await page.click("main form button")
+    await page.click("main form button.danger")
     assert "is off" in await page.inner_text("#notice")
     assert "Not activated" in await page.inner_text("#two-factor")
     assert said == []
