@@ -207,7 +207,12 @@ async def test_the_thirty_seconds_of_the_codes(scripted: BrowserContext, running
         assert await seconds_left(page) == 20
         await page.keyboard.press("Enter")
         assert await seconds_left(page) == 50
+    # Who has closed the dialog meanwhile hears it as well.
+    await page.keyboard.press("Escape")
     await page.clock.run_for(30_000)
+    await page.clock.run_for(100)
+    assert "20 seconds left" in await page.inner_text("[data-live]")
+    await page.click("text=Show the codes again")
     await page.screenshot(path=shots / "codes-warned.png")
     await page.clock.run_for(10_200)
     heard = await page.evaluate("window.heard")

@@ -23,8 +23,14 @@ const run = () => {
   let span = total;
   let ticking = 0;
   let gone = false;
+  let isKept = false;
 
   const hear = (text) => {
+    if (!dialog.open) {
+      document.dispatchEvent(new CustomEvent("doorward:announce", { detail: text }));
+      return;
+    }
+    // Words in a closed dialog, or behind an open one, are heard by nobody.
     heard.textContent = "";
     requestAnimationFrame(() => (heard.textContent = text));
   };
@@ -57,7 +63,8 @@ const run = () => {
     if (seconds <= WARNED_AT && warn.hidden) {
       warn.hidden = false;
       // One key adds time, unless the person is at something else just now.
-      if (dialog.open && !document.activeElement.matches("a, button, input")) more.focus();
+      if (!dialog.open) hear(warn.querySelector("p").textContent);
+      else if (!document.activeElement.matches("a, button, input")) more.focus();
     }
     if (seconds <= TOLD_AT) once("soon", () => hear(dialog.dataset.soon));
   };
@@ -79,10 +86,12 @@ const run = () => {
     title.focus();
   };
 
+  const judge = () => {
+    if (finish) finish.disabled = !(isKept || saved.checked);
+  };
   const kept = () => {
-    if (!saved) return;
-    saved.checked = true;
-    finish.disabled = false;
+    isKept = true;
+    judge();
   };
 
   const download = () => {
@@ -94,7 +103,7 @@ const run = () => {
     link.download = dialog.dataset.file;
     link.click();
     // The browser has read it by then.
-    setTimeout(() => URL.revokeObjectURL(link.href), 1000);
+    setTimeout(() => URL.revokeObjectURL(link.href), 10_000);
     hear(dialog.dataset.downloaded);
     kept();
   };
@@ -118,12 +127,11 @@ const run = () => {
     show("again", !gone);
     (gone ? the("onward") : opener).focus();
   });
-  if (saved) {
-    finish.disabled = !saved.checked;
-    saved.addEventListener("change", () => (finish.disabled = !saved.checked));
-  }
+  judge();
+  saved?.addEventListener("change", judge);
   dialog.addEventListener("doorward:copied", kept);
-  dialog.addEventListener("copy", kept);
+  // By hand, from the list itself.
+  dialog.addEventListener("copy", () => list.contains(getSelection().anchorNode) && kept());
   window.addEventListener("beforeprint", () => dialog.open && !gone && kept());
   // What the browser keeps to go back to holds no code.
   window.addEventListener("pagehide", forget);
