@@ -16,7 +16,7 @@ from litestar.types import ASGIApp
 from service import __version__, logs
 from service.errors import Unavailable
 from service.http import brand, health, pages, rendering
-from service.http.api import me, sessions, sign_in, trust, two_factor
+from service.http.api import admin, me, sessions, sign_in, trust, two_factor
 from service.http.api.documented import StrictBodies
 from service.http.brand import OnTheWay
 from service.http.browser import Asking
@@ -76,6 +76,7 @@ def routes(world: World) -> Litestar:
             two_factor.router,
             trust.router,
             sessions.router,
+            admin.router,
             sessions.refresh,
             sessions.sign_out,
             sessions.reauthenticate,

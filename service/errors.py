@@ -25,7 +25,10 @@ DoorwardError
 │   ├── EnrolmentReplaced            ├── NoAuthenticator
 │   ├── TooManyAuthenticators        ├── LastAuthenticator
 │   ├── BackupCodesReplaced          ├── TwoFactorRequiredByPolicy
-│   └── EmailNotVerified
+│   ├── EmailNotVerified
+│   └── OwnAccount                   an administrator's act on themselves
+├── PreconditionFailed          412  what was read has changed since
+│   └── PreconditionRequired    428  it must say what was read
 ├── RateLimited                 429  with the seconds to wait
 └── Unavailable                 503  a dependency is away, or the hash queue is full
     └── InternalError           500  a fault of our own; no input may reach it
@@ -258,6 +261,26 @@ class EmailNotVerified(Conflict):
     code = "email_not_verified"
     title = "The e-mail address is not confirmed"
     detail = "A second factor needs a confirmed address, by which its owner hears of changes to it."
+
+
+class OwnAccount(Conflict):
+    code = "own_account"
+    title = "Not on your own account"
+    detail = "An administrator acts on other people's accounts; use the account page for your own."
+
+
+class PreconditionFailed(DoorwardError):
+    code = "precondition_failed"
+    status = 412
+    title = "It has changed since you read it"
+    detail = "No entity tag in If-Match is the present one. Read the resource again."
+
+
+class PreconditionRequired(PreconditionFailed):
+    code = "precondition_required"
+    status = 428
+    title = "Say what you have read"
+    detail = "Send If-Match with the entity tag of the last GET, or `*` for whatever is there now."
 
 
 class RateLimited(DoorwardError):

@@ -2,11 +2,12 @@
 
 import json
 import sys
-from typing import Any
+from typing import Any, get_args
 
 import click
 
 from service.commands import Printable, in_world, refuse, show
+from service.domain.administration import TwoFactor
 from service.flows import accounts as account_flow
 from service.world import World
 
@@ -40,25 +41,38 @@ def user_create(email: str, password_stdin: bool, roles: tuple[str, ...], name: 
 
 
 @user.command("list")
-@click.option("--two-factor", type=click.Choice(["activated", "not_activated"]))
+@click.option("--two-factor", type=click.Choice(get_args(TwoFactor)), default="all", show_default=True)
 @click.option("--json", "as_json", is_flag=True)
-def user_list(two_factor: str | None, as_json: bool) -> None:
-    """Everyone, by address."""
+def user_list(two_factor: TwoFactor, as_json: bool) -> None:
+    """Everyone, by address, or those whose second factor is in some state.
 
-    async def read(world: World) -> list[dict[str, Any]]:
-        return [
-            {
+    pending and overdue: it is required of them and they have none. codes_low: at most two backup codes left.
+    """
+
+    async def read(world: World) -> None:
+        # Printed as it is read: there may be millions.
+        rows: list[dict[str, Any]] = []
+        between = "["
+        async for one in account_flow.everyone(world, two_factor):
+            row = {
                 "email": one.email,
-                "two_factor": one.two_factor,
+                "two_factor": "activated" if one.activated else "not_activated",
                 "roles": ",".join(one.roles),
                 "disabled": one.disabled,
                 "id": str(one.id),
             }
-            async for one in account_flow.everyone(world)
-            if two_factor in (None, one.two_factor)
-        ]
+            if as_json:
+                click.echo(between + json.dumps(row), nl=False)
+                between = ", "
+            elif len(rows := [*rows, row]) == 200:
+                show(rows, False)
+                rows = []
+        if as_json:
+            click.echo("[]" if between == "[" else "]")
+        else:
+            show(rows, False)
 
-    show(in_world(read), as_json)
+    in_world(read)
 
 
 @user.command("show")
@@ -110,6 +124,27 @@ def user_enable(email: str) -> None:
 def user_end_sessions(email: str, as_json: bool) -> None:
     """End whatever a person has open, sign-ins under way included."""
     _ended(in_world(lambda world: account_flow.end_sessions(world, email)), as_json)
+
+
+@user.command("unlock")
+@click.argument("email", type=Printable())
+def user_unlock(email: str) -> None:
+    """Give a person's second factor all its tries back."""
+    in_world(lambda world: account_flow.unlock(world, email))
+    click.echo("unlocked")
+
+
+@user.command("reset-two-factor")
+@click.argument("email", type=Printable())
+@click.option("--reason", type=Printable(), required=True, help="Written down in the audit log.")
+@click.option("--json", "as_json", is_flag=True)
+def user_reset_two_factor(email: str, reason: str, as_json: bool) -> None:
+    """Take a person's second factor away; every session of theirs ends, and they are written to."""
+    removed = in_world(lambda world: account_flow.reset_two_factor(world, email, reason))
+    if as_json:
+        click.echo(json.dumps({"removed": removed}))
+    else:
+        click.echo(f"removed {removed} authenticator{'' if removed == 1 else 's'}")
 
 
 def _ended(count: int, as_json: bool) -> None:

@@ -59,6 +59,11 @@ class Budget:
         )
 
 
+def since(failures: Sequence[datetime], window: timedelta, now: datetime) -> int:
+    """How many failures are younger than a window."""
+    return sum(at + window > now for at in failures)
+
+
 def requires_two_factors(required: Literal["off", "all"]) -> bool:
     """Whether the policy asks a second factor of somebody."""
     return required == "all"

@@ -1,34 +1,20 @@
-"""Accounts as an operator makes and lists them."""
+"""Accounts as an operator makes, lists and changes them."""
 
-from collections.abc import AsyncIterator, Sequence
-from dataclasses import dataclass
-from datetime import datetime
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from typing import TypeVar
 from uuid import UUID
 
-from service.domain import accounts
-from service.domain.sessions import EndReason
+from service.domain import accounts, administration
+from service.domain.administration import Order, Place, TwoFactor
 from service.errors import Conflict, InvalidRequest, NotFound
-from service.flows import audit
-from service.flows import sessions as session_flow
+from service.flows import audit, people
+from service.flows.people import By, Known, Search
 from service.stores import accounts as account_store
 from service.stores.postgres import Connection
 from service.world import World
 
-ROLES = ("admin", "support", "auditor")
-
-
-@dataclass(frozen=True, slots=True)
-class Listed:
-    """A person as a list shows them."""
-
-    id: UUID
-    sub: UUID
-    email: str
-    name: str
-    roles: Sequence[str]
-    disabled: bool
-    two_factor: str
-    created_at: datetime
+T = TypeVar("T")
+ROLES = administration.ROLES
 
 
 async def create(
@@ -74,67 +60,52 @@ async def create(
     return person
 
 
-async def everyone(world: World, page: int = 200) -> AsyncIterator[Listed]:
-    """All people by address, read a page at a time."""
-    after = ""
+async def everyone(world: World, two_factor: TwoFactor = "all", page: int = 200) -> AsyncIterator[Known]:
+    """All people by address, or those that a filter lets through, read a page at a time."""
+    after: Place | None = None
     while True:
-        async with world.db.connection() as connection:
-            rows = await account_store.page(connection, after, page)
-        for row in rows:
-            yield Listed(
-                row["id"],
-                row["sub"],
-                row["email"],
-                row["name"],
-                row["roles"],
-                row["disabled_at"] is not None,
-                "activated" if row["enrolled"] else "not_activated",
-                row["created_at"],
-            )
-        if len(rows) < page:
+        found = await people.page(world, Search(two_factor), Order(), after, page)
+        for one in found.people:
+            yield one
+        if (after := found.next) is None:
             return
-        after = rows[-1]["email"]
 
 
 async def disable(world: World, email: str) -> int:
-    """Bar a person from every door: once this returns, nothing of theirs opens any (I7). How many sessions
-    were ended. Raises NotFound."""
-    person = await find(world, email)
-
-    async def act(tx: Connection) -> int:
-        await account_store.hold(tx, person.id)
-        now = world.clock.now()
-        await account_store.disable(tx, person.id, now)
-        ended, _ = await session_flow.end_others(world, tx, person.id, EndReason.USER_DISABLED, kept=None)
-        await audit.record(world, tx, "account:disable", "ok", person=person.id, ended=ended)
-        return ended
-
-    return await world.db.transact(act)
+    """Bar a person from every door; how many sessions were ended. Raises NotFound."""
+    return await _act(world, email, people.disable)
 
 
 async def enable(world: World, email: str) -> None:
-    """Let a disabled person sign in again; what was ended stays so. Raises NotFound."""
-    person = await find(world, email)
-
-    async def act(tx: Connection) -> None:
-        await account_store.hold(tx, person.id)
-        await account_store.enable(tx, person.id)
-        await audit.record(world, tx, "account:enable", "ok", person=person.id)
-
-    await world.db.transact(act)
+    """Let a disabled person sign in again. Raises NotFound."""
+    await _act(world, email, people.enable)
 
 
 async def end_sessions(world: World, email: str) -> int:
-    """End whatever a person has open, sign-ins under way included; how many sessions. Raises NotFound."""
+    """End whatever a person has open; how many sessions. Raises NotFound."""
+    return await _act(world, email, people.end_sessions)
+
+
+async def unlock(world: World, email: str) -> None:
+    """Give a person's second factor all its tries back. Raises NotFound."""
+    await _act(world, email, people.unlock)
+
+
+async def reset_two_factor(world: World, email: str, reason: str) -> int:
+    """Take a person's second factor away; how many authenticators there were. Raises NotFound."""
+    return await _act(
+        world, email, lambda world, tx, person, by: people.reset_two_factor(world, tx, person, by, reason)
+    )
+
+
+async def _act(world: World, email: str, act: Callable[[World, Connection, UUID, By], Awaitable[T]]) -> T:
     person = await find(world, email)
 
-    async def act(tx: Connection) -> int:
+    async def held(tx: Connection) -> T:
         await account_store.hold(tx, person.id)
-        ended, _ = await session_flow.end_others(world, tx, person.id, EndReason.ADMIN, kept=None)
-        await audit.record(world, tx, "account:end_sessions", "ok", person=person.id, ended=ended)
-        return ended
+        return await act(world, tx, person.id, By())
 
-    return await world.db.transact(act)
+    return await world.db.transact(held)
 
 
 async def find(world: World, email: str) -> account_store.Person:

@@ -18,6 +18,7 @@ async def record(
     origin: Origin | None = None,
     *,
     person: UUID | None = None,
+    actor: UUID | None = None,
     client: str | None = None,
     session: UUID | None = None,
     factor: UUID | None = None,
@@ -27,6 +28,7 @@ async def record(
     """Write an act (`area:act`) down as of now, in the transaction of the act.
 
     `origin` is None for what comes from no address: the command line, and what the service does by itself.
+    `actor` is whoever acted, where that is another than the person.
     With `unless_since` nothing is written when the person has one of the name since then.
     """
     await audit_store.record(
@@ -37,6 +39,7 @@ async def record(
         result,
         origin,
         person=person,
+        actor=actor,
         client=client,
         session=session,
         factor=factor,

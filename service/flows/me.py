@@ -3,19 +3,21 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
-from typing import Any, Literal, TypeAlias
+from typing import Any
 from uuid import UUID
 
 from service.domain import policy
 from service.domain.sessions import EndReason
 from service.domain.sign_in import Origin
 from service.errors import DoorwardError, InvalidToken, NotFound
-from service.flows import passwords, proofs
+from service.flows import activity, passwords, proofs
 from service.flows import sessions as session_flow
 from service.flows import trust as trust_flow
+from service.flows.activity import Result
+from service.flows.activity import Session as Session
+from service.flows.activity import SignIn as SignIn
 from service.flows.sessions import Caller, Renewal
 from service.stores import accounts as account_store
-from service.stores import audit as audit_store
 from service.stores import factors as factor_store
 from service.stores import outbox as outbox_store
 from service.stores import sessions as session_store
@@ -23,14 +25,6 @@ from service.stores.accounts import Person, Profile
 from service.stores.factors import Authenticator, BackupSet
 from service.stores.postgres import Connection
 from service.world import World
-
-Result: TypeAlias = Literal["ok", "failed", "refused"]
-#: The events that tell of a sign-in, by what came of it. A right password alone is none: what it led to is.
-_EVENTS: Mapping[Result, Sequence[str]] = {
-    "ok": ("session:start:ok",),
-    "failed": ("account:sign_in:failed", "account:second_factor:failed"),
-    "refused": ("account:sign_in:refused", "account:second_factor:refused"),
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,20 +37,6 @@ class Overview:
     codes: BackupSet | None
     required: bool
     stepped_up: bool
-
-
-@dataclass(frozen=True, slots=True)
-class SignIn:
-    """One sign-in, or a try at one. `method` is what completed it, or failed."""
-
-    id: UUID
-    at: datetime
-    result: Result
-    method: str | None
-    session: UUID | None
-    address: str | None
-    browser: str | None
-    place: str | None
 
 
 async def overview(world: World, caller: Caller) -> Overview:
@@ -133,79 +113,25 @@ async def sign_ins(
 ) -> Sequence[SignIn]:
     """The person's sign-ins and tries, newest first, filtered by result, time (until is exclusive) and
     address."""
-    names = _EVENTS[result] if result else [name for names in _EVENTS.values() for name in names]
-    async with world.db.connection() as connection:
-        rows = await audit_store.sign_ins(
-            connection,
-            caller.person,
-            names,
-            before=before,
-            since=since,
-            until=until,
-            address=address,
-            limit=limit,
-        )
-    return [
-        SignIn(
-            id=row["id"],
-            at=row["at"],
-            result=row["result"],
-            method=row["method"],
-            session=row["session_id"],
-            address=row["address"] and str(row["address"]),
-            browser=row["browser"],
-            place=row["place"],
-        )
-        for row in rows
-    ]
-
-
-@dataclass(frozen=True, slots=True)
-class Session:
-    """A session as its person sees it. `seen_at` is its last use, from `seen_address`."""
-
-    id: UUID
-    current: bool
-    client: str
-    in_browser: bool
-    two_factors: bool
-    address: str
-    browser: str
-    place: str | None
-    created_at: datetime
-    seen_at: datetime
-    seen_address: str
-    ended_at: datetime | None
-    reason: EndReason | None
+    return await activity.sign_ins(
+        world,
+        caller.person,
+        result=result,
+        before=before,
+        since=since,
+        until=until,
+        address=address,
+        limit=limit,
+    )
 
 
 async def sessions(
     world: World, caller: Caller, *, ended: bool | None, before: UUID | None, limit: int
 ) -> Sequence[Session]:
     """The person's sessions, newest first: living ones, ended ones, or with None both."""
-    now = world.clock.now()
-    async with world.db.connection() as connection:
-        rows = await session_store.of_person(
-            connection, caller.person, ended=ended, before=before, limit=limit, now=now
-        )
-    return [
-        Session(
-            id=row["id"],
-            current=row["id"] == caller.session,
-            client=row["client_id"],
-            in_browser=row["in_browser"],
-            two_factors="mfa" in row["amr"],
-            address=str(row["address"]),
-            browser=row["browser"],
-            place=row["place"],
-            created_at=row["created_at"],
-            seen_at=row["seen_at"],
-            seen_address=str(row["seen_address"]),
-            ended_at=row["ended_at"],
-            reason=row["end_reason"] and EndReason(row["end_reason"]),
-        )
-        for row in rows
-    ]
+    return await activity.sessions(
+        world, caller.person, current=caller.session, ended=ended, before=before, limit=limit
+    )
 
 
 async def devices(

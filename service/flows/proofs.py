@@ -298,6 +298,7 @@ async def record(
         result,
         attempt.origin,
         person=attempt.person,
+        actor=None,
         client=attempt.client,
         session=attempt.session,
         factor=factor,

@@ -256,17 +256,25 @@ def has_stepped_up(world: World, caller: Caller, *, enrolled: bool) -> bool:
 
 
 async def acting(
-    world: World, caller: Caller, act: Callable[[Connection], Awaitable[T | DoorwardError]]
+    world: World,
+    caller: Caller,
+    act: Callable[[Connection], Awaitable[T | DoorwardError]],
+    *,
+    beside: UUID | None = None,
 ) -> T:
-    """Run an act of somebody signed in, in one transaction that holds their row and their session.
+    """Run an act of somebody signed in, in one transaction that holds their row and their session. The row
+    of a person `beside` them is held too, in the order of the ids: two who act on each other must not wait
+    for each other.
 
     Raises InvalidToken when the session ended meanwhile, and Conflict when it lives through a change that
     it does not know of: what it saw is no longer so.
     """
 
     async def held(tx: Connection) -> T | DoorwardError:
-        person = await account_store.hold(tx, caller.person)
-        epoch = await session_store.living(tx, caller.session)
+        rows = {
+            one: await account_store.hold(tx, one) for one in sorted({caller.person, beside or caller.person})
+        }
+        person, epoch = rows[caller.person], await session_store.living(tx, caller.session)
         if person.disabled or epoch != person.epoch:
             return InvalidToken("the session ended meanwhile")
         if epoch != caller.epoch:

@@ -113,11 +113,6 @@ async def by_id(tx: Connection, person: UUID) -> Person | None:
     return row and _person(row)
 
 
-async def page(tx: Connection, after: str, limit: int) -> Sequence[Record]:
-    """People by address, `limit` of them from the one after `after`."""
-    return [row async for row in _sql.people(tx, after=after, limit=limit)]
-
-
 @dataclass(frozen=True, slots=True)
 class Profile:
     """What people tell of themselves; `address` is the claim of that name (OpenID Connect Core §5.1.1)."""

@@ -28,6 +28,7 @@ async def record(
     origin: Origin | None,
     *,
     person: UUID | None = None,
+    actor: UUID | None = None,
     client: str | None = None,
     session: UUID | None = None,
     factor: UUID | None = None,
@@ -35,6 +36,7 @@ async def record(
     **detail: object,
 ) -> None:
     """Append one event, named in full `area:act:result`. `origin` is None for the command line.
+    `actor` is whoever acted, where that is another than the person.
 
     With `unless_since` nothing is written when the person has one of the name since then.
     """
@@ -45,6 +47,7 @@ async def record(
         name=f"{name}:{result}",
         result=result,
         person=person,
+        actor=actor,
         client=client,
         session=session,
         factor=factor,

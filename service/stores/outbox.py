@@ -24,6 +24,7 @@ Letter: TypeAlias = Literal[
     "two_factor_off",
     "browser_trusted",
     "browser_trust_copied",
+    "two_factor_reset",
 ]
 
 

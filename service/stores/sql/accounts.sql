@@ -14,13 +14,6 @@ SELECT id, sub, email, name, language, password_hash, roles, email_verified_at, 
        EXISTS (SELECT 1 FROM authenticator a WHERE a.person_id = person.id AND a.confirmed_at IS NOT NULL) AS enrolled
 FROM person WHERE id = :person;
 
--- name: people
-SELECT person.id, sub, email, name, roles, disabled_at, person.created_at,
-       EXISTS (SELECT 1 FROM authenticator a WHERE a.person_id = person.id AND a.confirmed_at IS NOT NULL) AS enrolled
-FROM person
-WHERE email > :after
-ORDER BY email LIMIT :limit;
-
 -- name: hold_person^
 -- The person's row comes first in the order of locks; NO KEY, since inserts that refer to it must not wait.
 SELECT epoch, disabled_at IS NOT NULL AS disabled FROM person WHERE id = :person FOR NO KEY UPDATE;

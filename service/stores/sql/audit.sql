@@ -1,6 +1,6 @@
 -- name: record!
-INSERT INTO audit_event (id, at, name, result, person_id, client_id, session_id, factor_id, address, browser, place, request_id, detail)
-SELECT :id, :at, :name, :result, :person, :client, :session, :factor, :address, :browser, :place, :request_id, :detail
+INSERT INTO audit_event (id, at, name, result, person_id, actor_id, client_id, session_id, factor_id, address, browser, place, request_id, detail)
+SELECT :id, :at, :name, :result, :person, CAST(:actor AS uuid), :client, :session, :factor, :address, :browser, :place, :request_id, :detail
 -- With `unless_since` at most one row of the name for each time: strangers must not fill the table.
 WHERE CAST(:unless_since AS timestamptz) IS NULL
    OR NOT EXISTS (SELECT 1 FROM audit_event e WHERE e.person_id = :person AND e.name = :name AND e.at > :unless_since);
