@@ -33,6 +33,7 @@ from service.http.oidc import revoke as oidc_revoke
 from service.http.oidc import token as oidc_token
 from service.http.oidc import userinfo as oidc_userinfo
 from service.http.web import account as web_account
+from service.http.web import admin as web_admin
 from service.http.web import help as web_help
 from service.http.web import sign_in as web_sign_in
 from service.http.web import trust as web_trust
@@ -120,6 +121,7 @@ def routes(world: World) -> Litestar:
             web_help.help_page,
             web_sign_in.router,
             web_account.router,
+            web_admin.router,
             web_two_factor.router,
             web_trust.router,
         ],

@@ -49,7 +49,9 @@ class Account:
 
     person: Known
     authenticators: Sequence[Authenticator]
-    may: Sequence[Act]
+    may: Sequence[Act] = ()
+    #: Whether this session may do what needs a fresh proof.
+    stepped_up: bool = False
 
     @property
     def version(self) -> str:
@@ -79,7 +81,8 @@ async def account(world: World, caller: Caller, person: UUID) -> Account:
         found = await _account(world, connection, person)
     own = person == caller.person
     acts = [] if own else [act for act in administration.MAY["admin"] if administration.may(roles, act)]
-    return replace(found, may=acts)
+    stepped_up = session_flow.has_stepped_up(world, caller, enrolled=True)
+    return replace(found, may=acts, stepped_up=stepped_up)
 
 
 async def sessions(world: World, caller: Caller, person: UUID, limit: int) -> Sequence[Session]:
@@ -193,7 +196,7 @@ async def _account(world: World, tx: Connection, person: UUID) -> Account:
     known = await people.known(world, tx, person)
     if known is None:
         raise NotFound("no such person")
-    return Account(known, await factor_store.authenticators(tx, person), ())
+    return Account(known, await factor_store.authenticators(tx, person))
 
 
 async def _require(world: World, caller: Caller, act: Act) -> Sequence[str]:

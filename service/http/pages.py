@@ -42,7 +42,9 @@ _OWN_PAGE = re.compile(
     r"/account(?:/two-factor/(?:enable|backup-codes|disable))?(?:#[a-z-]+)?"
     r"|/continue\?request=dwa_[A-Za-z0-9_-]{43}"
     # Enrolment for a portal's request, which goes on after it.
-    r"|/account/two-factor/enable\?return_to=/continue%3Frequest%3Ddwa_[A-Za-z0-9_-]{43}",
+    r"|/account/two-factor/enable\?return_to=/continue%3Frequest%3Ddwa_[A-Za-z0-9_-]{43}"
+    # A list of people with its filters, and one of them.
+    r"|/admin/users(?:\?[A-Za-z0-9_=&%.+~*-]{0,1000}|/[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12})?",
     re.ASCII,
 )
 HOME = "/account"

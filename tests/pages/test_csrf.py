@@ -33,6 +33,7 @@ def posted(world: World) -> list[str]:
         "{authenticator_id}": ZERO,
         "{browser_id}": ZERO,
         "{client_id}": "portal",
+        "{user_id}": ZERO,
     }
     found = [
         reduce(lambda path, pair: path.replace(*pair), examples.items(), route.path_format)

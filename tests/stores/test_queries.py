@@ -35,6 +35,9 @@ HOT = {
     ("trust", "use_trust"),
     ("trust", "end_copied_trust"),
     ("clients", "client"),
+    # What each page of an administrator reads.
+    ("administration", "told"),
+    ("administration", "by_identifier"),
 }
 
 

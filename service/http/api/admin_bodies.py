@@ -26,7 +26,9 @@ def _once(roles: list[Role]) -> list[Role]:
     return roles
 
 
-Reason = Annotated[str, Field(min_length=1, max_length=300), AfterValidator(_said)]
+#: Characters of a reason.
+MAX_REASON = 300
+Reason = Annotated[str, Field(min_length=1, max_length=MAX_REASON), AfterValidator(_said)]
 
 
 class ChangeUser(Body):
