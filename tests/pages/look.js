@@ -90,7 +90,8 @@ function narrow() {
   const found = [];
   const { scrollWidth } = document.documentElement;
   if (scrollWidth > innerWidth) {
-    const wide = all("body *").filter((one) => one.getBoundingClientRect().right > innerWidth + 1 && isShown(one));
+    const wide = all("body *").filter((one) => !one.closest(".scroll")
+      && (one.getBoundingClientRect().right > innerWidth + 1 || one.getBoundingClientRect().left < -1) && isShown(one));
     found.push(`${scrollWidth} wide: ${wide.slice(0, 3).map(told).join(", ")}`);
   }
   for (const one of reach()) {
@@ -124,7 +125,7 @@ function still() {
   return found;
 }
 
-const DATA = "bdi, time, code, .code, .codes, .key, [data-as-is], .languages, .product, .qr, option[value^=http]";
+const DATA = "bdi, time, code, .code, .codes, .key, .product, [translate=no], [lang][hreflang], option[lang]";
 /** Whoever's words a text is: ours, which are translated, or a name, an address, a code, a time. */
 function isData(element) {
   return element.closest(DATA) !== null;
