@@ -241,6 +241,17 @@ async def test_the_thirty_seconds_of_the_codes(scripted: BrowserContext, running
     assert "no saved codes" in await page.inner_text("#codes-left")
     await page.click("#two-factor >> text=I have saved them")
     assert await page.inner_text("#codes-left") == "5 backup codes left."
+
+    # Nor does Back to a page that was left while it still showed them.
+    await page.goto("/account/two-factor/backup-codes")
+    await page.get_by_role("button", name="Make a new set").click()
+    await page.wait_for_selector("dialog:modal")
+    new = await backup_codes(page)
+    await page.goto("/account")
+    await page.go_back()
+    assert urlsplit(page.url).path == "/account", "and no form is sent again"
+    assert not [code for code in new if code in await page.content()]
+    assert "no saved codes" in await page.inner_text("#codes-left")
     assert said == []
 
 
