@@ -13,10 +13,15 @@ from service.clock import Clock
 from service.domain import totp
 from service.flows import accounts as account_flow
 from service.flows import enrolment
+from service.sections import HashSettings
 from service.stores import factors as factor_store
 from service.world import World
 
 ENCRYPTION_KEYS = "test:dGVzdCB2YWx1ZSwgbmV2ZXIgdXNlIGl0ISAwMTIzNDU="
+#: The least a hash may cost: most tests make people and sign them in, and prove nothing about that.
+CHEAP = {"memory_kib": 8192, "passes": 1}
+#: What it costs unless a setting says otherwise, for the tests of just that.
+DEAR = {f"hash.{name}": value for name, value in HashSettings().model_dump(include=set(CHEAP)).items()}
 PASSWORD = "test-value correct horse"
 _serial = itertools.count(1)
 

@@ -25,7 +25,7 @@ from service.stores import keys as key_store
 from service.stores import schema
 from service.stores.postgres import Connection, Database
 from service.world import World, make_world
-from tests.builders import ENCRYPTION_KEYS, FixedClock, House
+from tests.builders import CHEAP, ENCRYPTION_KEYS, FixedClock, House
 from tests.databases import Databases, copies
 from tests.documented import require_documented
 
@@ -94,6 +94,8 @@ def settings_of(servers: Servers, database_url: str, **changes: object) -> Setti
             "database.statement_ms": 5000,
             "hash.deadline_ms": 60_000,
             "hash.queue": 200,
+            "hash.memory_kib": CHEAP["memory_kib"],
+            "hash.passes": CHEAP["passes"],
             "trusted_proxies": "127.0.0.1",
         }
         | changes,

@@ -20,7 +20,7 @@ import httpx
 import pytest
 
 from service.embedded import Servers
-from tests.builders import ENCRYPTION_KEYS
+from tests.builders import CHEAP, ENCRYPTION_KEYS
 
 ROOT = Path(__file__).parent.parent
 
@@ -112,6 +112,7 @@ def serve_environ(servers: Servers, database_url: str, port: int) -> dict[str, s
         "DOORWARD_DATABASE_URL": database_url,
         "DOORWARD_REDIS_URL": servers.redis_url,
         "DOORWARD_ENCRYPTION_KEYS": ENCRYPTION_KEYS,
+        **{f"DOORWARD_HASH_{name.upper()}": str(value) for name, value in CHEAP.items()},
     }
 
 

@@ -7,13 +7,13 @@ from service.flows import sign_in as sign_in_flow
 from service.sections import HashSettings
 from service.settings import Settings
 from service.world import make_world
-from tests.builders import House
+from tests.builders import DEAR, House
 from tests.flows.account import BACKUP_CODES, in_browser, origin
 from tests.flows.invariants import check, claims
 
 costly = pytest.mark.parametrize(
     "settings",
-    [{"hash.passes": 3}, {"hash.memory_kib": 8192}, {"hash.lanes": 2}],
+    [DEAR | {"hash.passes": 3}, DEAR | {"hash.memory_kib": 8192}, DEAR | {"hash.lanes": 2}],
     indirect=True,
     ids=["passes", "memory", "lanes"],
 )

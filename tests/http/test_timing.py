@@ -5,7 +5,7 @@ from time import perf_counter
 
 import pytest
 
-from tests.builders import House, Person
+from tests.builders import DEAR, House, Person
 
 
 async def _seconds(house: House, person: Person, email: str, number: int) -> float:
@@ -29,6 +29,7 @@ def _auc(left: list[float], right: list[float]) -> float:
 # Alone, since differences of a millisecond are what is measured.
 @pytest.mark.alone
 @pytest.mark.case("K-36")
+@pytest.mark.parametrize("settings", [DEAR], indirect=True, ids=["at its cost"])
 @pytest.mark.parametrize(
     ("pairs", "margin"),
     [(150, 0.15), pytest.param(1500, 0.05, marks=[pytest.mark.long, pytest.mark.timeout(900)])],

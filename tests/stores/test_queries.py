@@ -1,15 +1,17 @@
 """Every named query, prepared against the migrated database, and the plans of those in a sign-in's way."""
 
 import re
-from collections.abc import Iterator
-from typing import Any
+from collections.abc import AsyncIterator, Iterator
+from typing import Any, TypeAlias
 from uuid import UUID
 
+import asyncpg
 import pytest
 
 from service.stores.postgres import SQL, queries
-from service.world import World
+from tests.databases import Databases
 
+Connected: TypeAlias = "asyncpg.Connection[asyncpg.Record]"
 #: What a sign-in, a refresh or a bearer token waits for, and the tables that must be read by index.
 HOT = {
     ("accounts", "person_by_email"),
@@ -65,17 +67,25 @@ def test_each_name_in_the_files_is_a_query_that_is_prepared_here() -> None:
     assert set(written) >= HOT
 
 
+@pytest.fixture(scope="module")
+async def migrated(databases: Databases) -> AsyncIterator[Connected]:
+    """A connection to a database for the whole file, of which nothing here changes anything."""
+    async with databases.one() as url:
+        connection = await asyncpg.connect(url)
+        yield connection
+        await connection.close()
+
+
 @pytest.mark.parametrize(("file", "name"), list(every_query()))
-async def test_a_query_fits_the_migrated_database(world: World, file: str, name: str) -> None:
+async def test_a_query_fits_the_migrated_database(migrated: Connected, file: str, name: str) -> None:
     text = text_of(file, name)
-    async with world.db.connection() as connection:
-        prepared = await connection.prepare(text)
-        placeholders = {int(number) for number in re.findall(r"\$(\d+)", text)}
-        assert placeholders == set(range(1, len(prepared.get_parameters()) + 1))
+    prepared = await migrated.prepare(text)
+    placeholders = {int(number) for number in re.findall(r"\$(\d+)", text)}
+    assert placeholders == set(range(1, len(prepared.get_parameters()) + 1))
 
 
-@pytest.fixture
-async def populated(world: World) -> World:
+@pytest.fixture(scope="module")
+async def populated(databases: Databases) -> AsyncIterator[Connected]:
     """Two thousand people with all that people have, and what the planner must know of them."""
     filling = """
     INSERT INTO person (id, sub, email, code_salt, created_at)
@@ -111,39 +121,39 @@ async def populated(world: World) -> World:
       SELECT gen_random_uuid(), id, sha256(id::bytea), now() FROM client;
     ANALYZE;
     """
-    async with world.db.connection() as connection:
+    async with databases.one() as url:
+        connection = await asyncpg.connect(url)
         await connection.execute(filling)
-    return world
+        yield connection
+        await connection.close()
 
 
 @pytest.mark.parametrize(("file", "name"), sorted(HOT))
 async def test_a_query_in_the_way_of_a_sign_in_reads_no_table_whole(
-    populated: World, file: str, name: str
+    populated: Connected, file: str, name: str
 ) -> None:
     text = text_of(file, name)
-    async with populated.db.connection() as connection:
-        prepared = await connection.prepare(text)
-        kinds = [parameter.name for parameter in prepared.get_parameters()]
-        # The generic plan: what a prepared statement settles on, whatever the values are.
-        async with connection.transaction():
-            await connection.execute("SET LOCAL plan_cache_mode = force_generic_plan")
-            values = ", ".join(["NULL"] * len(kinds))
-            await connection.execute(f"PREPARE asked AS {text}")
-            lines = await connection.fetch(f"EXPLAIN EXECUTE asked{f'({values})' if values else ''}")
-            await connection.execute("DEALLOCATE asked")
+    prepared = await populated.prepare(text)
+    kinds = [parameter.name for parameter in prepared.get_parameters()]
+    # The generic plan: what a prepared statement settles on, whatever the values are.
+    async with populated.transaction():
+        await populated.execute("SET LOCAL plan_cache_mode = force_generic_plan")
+        values = ", ".join(["NULL"] * len(kinds))
+        await populated.execute(f"PREPARE asked AS {text}")
+        lines = await populated.fetch(f"EXPLAIN EXECUTE asked{f'({values})' if values else ''}")
+        await populated.execute("DEALLOCATE asked")
     plan = "\n".join(row[0] for row in lines)
     assert "Seq Scan" not in plan, plan
     assert "Index" in plan, plan
 
 
-async def test_the_planner_would_read_a_table_whole_where_no_index_serves(populated: World) -> None:
+async def test_the_planner_would_read_a_table_whole_where_no_index_serves(populated: Connected) -> None:
     """The test above can fail: the same tables without their indexes give sequential scans."""
-    async with populated.db.connection() as connection:
-        transaction = connection.transaction()
-        await transaction.start()
-        await connection.execute("DROP INDEX backup_code_of_person; DROP INDEX authenticator_of_person")
-        for file, name in (("factors", "backup_code_by_digest"), ("factors", "authenticators")):
-            values: list[Any] = [UUID(int=1), [b"x"]][: 2 if "digest" in name else 1]
-            lines = await connection.fetch(f"EXPLAIN {text_of(file, name)}", *values)
-            assert "Seq Scan" in "\n".join(row[0] for row in lines)
-        await transaction.rollback()
+    transaction = populated.transaction()
+    await transaction.start()
+    await populated.execute("DROP INDEX backup_code_of_person; DROP INDEX authenticator_of_person")
+    for file, name in (("factors", "backup_code_by_digest"), ("factors", "authenticators")):
+        values: list[Any] = [UUID(int=1), [b"x"]][: 2 if "digest" in name else 1]
+        lines = await populated.fetch(f"EXPLAIN {text_of(file, name)}", *values)
+        assert "Seq Scan" in "\n".join(row[0] for row in lines)
+    await transaction.rollback()
