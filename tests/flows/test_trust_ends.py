@@ -117,6 +117,19 @@ async def test_trust_from_before_the_second_factor_was_turned_off_is_gone_when_i
 
 
 @ALLOWED
+@pytest.mark.case("U-70")
+async def test_an_administrator_who_resets_the_second_factor_ends_the_trust_that_it_made(
+    house: House,
+) -> None:
+    ada = await house.a_person().with_totp()
+    trust, _ = await trusting(house, ada)
+    await account_flow.reset_two_factor(ada.world, ada.email, "lost the phone")
+    assert await ends(house) == ["two_factor_changed"]
+    assert complete(await password(ada, trust.token)).trust is None, "there is nothing to stand in for"
+    await check(house)
+
+
+@ALLOWED
 async def test_the_epoch_alone_is_enough_to_end_it(house: House) -> None:
     ada = await house.a_person().with_totp()
     trust, _ = await trusting(house, ada)
