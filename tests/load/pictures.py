@@ -44,7 +44,9 @@ async def take_all(folder: Path, *, covered: bool) -> None:
     with (
         tempfile.TemporaryDirectory() as data,
         dev(Path(data) / "free") as free,
-        dev(Path(data) / "strict", DOORWARD_TWO_FACTOR_REQUIRED="all") as strict,
+        dev(
+            Path(data) / "strict", DOORWARD_TWO_FACTOR_REQUIRED="all", DOORWARD_TWO_FACTOR_TRUST_DAYS="30"
+        ) as strict,
     ):
         async with async_playwright() as playwright:
             path = needs("chromium")

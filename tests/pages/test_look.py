@@ -38,7 +38,11 @@ class Findings:
 @pytest.fixture(scope="session")
 def required(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Dev]:
     """A service that requires a second factor of everybody."""
-    with dev(tmp_path_factory.mktemp("required") / "data", DOORWARD_TWO_FACTOR_REQUIRED="all") as found:
+    with dev(
+        tmp_path_factory.mktemp("required") / "data",
+        DOORWARD_TWO_FACTOR_REQUIRED="all",
+        DOORWARD_TWO_FACTOR_TRUST_DAYS="30",
+    ) as found:
         yield found
 
 

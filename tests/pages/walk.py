@@ -7,6 +7,8 @@ import os
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
 from urllib.parse import urlencode
 from uuid import uuid4
 
@@ -18,6 +20,7 @@ from tests.pages.browsing import PASSWORD, Authenticator
 from tests.programs import Dev, doorward
 
 Look = Callable[[str, Page], Awaitable[None]]
+_LOGO = Path(__file__).parent / "library.svg"
 #: RFC 7636, appendix B.
 _CHALLENGE = "E9Melhoa2OwvFrEMTJguCHaoeK1t8URWbuGJSstw-cM"
 
@@ -61,10 +64,11 @@ class Walk:
         await self.to(path, dev)
         await self.send(username=email, password=PASSWORD)
 
-    async def confirm(self) -> None:
+    async def confirm(self) -> Authenticator:
         """Give the code that an authenticator makes of the shown key."""
         app = Authenticator((await self.page.inner_text("#key")).replace(" ", ""))
         await self.send(code=app.code())
+        return app
 
     async def someone(self, part: str, dev: Dev | None = None, **columns: object) -> str:
         """Somebody new, whose row is the first person's but for these columns."""
@@ -136,6 +140,14 @@ async def signing_in(walk: Walk) -> None:
     await walk.to("/account")
     await walk.press("header form button")
     await walk.stop("signed-out")
+    await walk.to("/help")
+    await walk.stop("help")
+    await walk.to("/sign-in")
+    await walk.page.click("#sign-in")
+    await walk.stop("sign-in-empty")
+    await walk.page.context.clear_cookies()
+    await walk.send(username=email, password=PASSWORD)
+    await walk.stop("error-cookies")
 
 
 async def locked(walk: Walk) -> None:
@@ -183,6 +195,11 @@ async def second_factor(walk: Walk) -> None:
     await walk.stop("backup-code-wrong")
     await walk.send(code=codes[0])
     await walk.stop("account-backup-code-used")
+    for code in codes[1:4]:
+        await page.context.clear_cookies()
+        await walk.sign_in(email)
+        await walk.send(code=code)
+    await walk.stop("backup-code-used-few-left")
 
 
 async def owed(walk: Walk) -> None:
@@ -199,15 +216,49 @@ async def owed(walk: Walk) -> None:
     await walk.stop("owed-enrolment")
     await walk.press("main form button")
     await walk.stop("owed-enrolment-qr")
-    await walk.confirm()
+    app = await walk.confirm()
     await walk.stop("owed-codes")
     await walk.to("/account", walk.strict)
     await walk.stop("account-required")
+    await walk.page.context.clear_cookies()
+    await walk.to("/sign-in", walk.strict)
+    await walk.send(username=email, password=PASSWORD + " four")
+    await walk.stop("second-factor-trust")
+    await walk.page.check("#trust")
+    await walk.send(code=app.code())
+    await walk.stop("account-trusted")
+
+
+async def administration(walk: Walk) -> None:
+    email = await walk.someone("administrator", walk.strict, roles=["admin"], name="Grace Hopper")
+    blocked = await walk.someone(
+        "blocked", walk.strict, disabled_at=datetime.now(UTC), name="Mary Allen Wilkes"
+    )
+    await walk.sign_in(email, dev=walk.strict)
+    await walk.press("main form button")
+    await walk.confirm()
+    await walk.to("/admin/users", walk.strict)
+    await walk.stop("users")
+    await walk.to("/admin/users?two_factor=activated&sort=-created_at", walk.strict)
+    await walk.stop("users-filtered")
+    await walk.to("/admin/users?q=nobody%40nowhere", walk.strict)
+    await walk.stop("users-none")
+    await walk.to(f"/admin/users?q={blocked}", walk.strict)
+    await walk.press("tbody a")
+    await walk.stop("user-disabled")
+    owing = f"owed.{walk.language.lower()}@example.com"
+    await walk.to(f"/admin/users?q={owing}", walk.strict)
+    await walk.press("tbody a")
+    await walk.page.click("#reset summary")
+    await walk.stop("user")
+    await walk.send(reason="")
+    await walk.stop("user-no-reason")
 
 
 async def on_the_way_to_a_portal(walk: Walk) -> None:
     email = await walk.someone("portal")
-    asked = await walk.portal("library")
+    words = ("--policy-uri", "https://library.example/privacy", "--tos-uri", "https://library.example/terms")
+    asked = await walk.portal("library", *words, "--brand-color", "#7a2e8e", "--logo", str(_LOGO))
     await walk.to(asked)
     await walk.stop("portal-sign-in")
     await walk.send(username=email, password=PASSWORD)
@@ -237,6 +288,7 @@ JOURNEYS: Sequence[Callable[[Walk], Awaitable[None]]] = (
     locked,
     second_factor,
     owed,
+    administration,
     on_the_way_to_a_portal,
     what_goes_wrong,
 )
