@@ -45,6 +45,17 @@ async def context(chromium: Browser, running: Dev) -> AsyncIterator[BrowserConte
     await made.close()
 
 
+@pytest.fixture
+async def scripted(chromium: Browser, running: Dev) -> AsyncIterator[BrowserContext]:
+    """A browser of its own with JavaScript and a clipboard."""
+    made = await chromium.new_context(
+        base_url=running.url, permissions=["clipboard-read", "clipboard-write"], locale="en"
+    )
+    made.set_default_timeout(15_000)
+    yield made
+    await made.close()
+
+
 @pytest.fixture(scope="session")
 def shots(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Where screenshots go: the folder of DOORWARD_TEST_SHOTS, or one of this run."""

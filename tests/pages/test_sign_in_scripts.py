@@ -1,25 +1,24 @@
-"""The pages of a sign-in with their scripts, in Chromium: sent once, counted down, pasted, and among tabs."""
+"""The first step of a sign-in in Chromium with its scripts: sent once, counted down, and among tabs."""
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import Awaitable, Callable
 from contextlib import ExitStack
 from typing import Any
-from urllib.parse import parse_qs, urlsplit
+from urllib.parse import urlsplit
 
-import asyncpg
 import httpx
 import pytest
 from playwright.async_api import Browser, BrowserContext, Page, Route, expect
 
-from service import embedded
 from service.app import create
 from service.embedded import Servers
 from service.world import World, make_world
 from tests.builders import House
 from tests.conftest import settings_of
-from tests.pages.browsing import PASSWORD, Authenticator, password, person, watched
-from tests.pages.test_sign_in_pages import take_all
+from tests.pages.browsing import PASSWORD, password, person, watched
+from tests.pages.fields import SECOND_FACTOR, at_second_factor, take_all
+from tests.pages.scripted import Sent, database, paste
 from tests.pages.visitor import ORIGIN, Visitor
 from tests.pages.visitor import Page as Playing
 from tests.programs import Dev
@@ -34,61 +33,9 @@ _LOOK = """() => addEventListener("submit", () => setTimeout(() => {
 }, 300), {once: true})"""
 
 
-@pytest.fixture
-async def scripted(chromium: Browser, running: Dev) -> AsyncIterator[BrowserContext]:
-    made = await chromium.new_context(
-        base_url=running.url, permissions=["clipboard-read", "clipboard-write"], locale="en"
-    )
-    made.set_default_timeout(15_000)
-    yield made
-    await made.close()
-
-
-async def enrolled(running: Dev, email: str) -> tuple[Authenticator, list[str]]:
-    """Somebody with an authenticator and backup codes, by the API."""
-    async with httpx.AsyncClient(base_url=running.url) as client:
-        pair = {"email": person(running, email), "password": PASSWORD}
-        tokens = (await client.post("/v1/sign-in", json=pair)).json()
-        client.headers["authorization"] = f"Bearer {tokens['access_token']}"
-        path = "/v1/me/two-factor/authenticators"
-        begun = (await client.post(path, json={})).json()
-        app = Authenticator(begun["secret"].replace(" ", ""))
-        done = await client.post(f"{path}/{begun['id']}/confirm", json={"code": app.code()})
-        assert done.status_code == 200, done.text
-        return app, done.json()["backup_codes"]["codes"]
-
-
-class Sent:
-    """What a page posts from now on: counted, and held back for as long as a slow server would take."""
-
-    def __init__(self, seconds: float = 0) -> None:
-        self.bodies: list[dict[str, list[str]]] = []
-        self._seconds = seconds
-
-    async def watch(self, page: Page, pattern: str = "**/sign-in**") -> None:
-        await page.route(pattern, self._on)
-
-    async def _on(self, route: Route) -> None:
-        if route.request.method == "POST":
-            self.bodies.append(parse_qs(route.request.post_data or ""))
-            await asyncio.sleep(self._seconds)
-        await route.fallback()
-
-
 async def late(route: Route) -> None:
     await asyncio.sleep(1)
     await route.continue_()
-
-
-async def database(running: Dev) -> asyncpg.Connection:
-    servers = embedded.find(running.data)
-    assert servers is not None
-    return await asyncpg.connect(servers.postgres_url)
-
-
-async def paste(page: Page, text: str) -> None:
-    await page.evaluate("text => navigator.clipboard.writeText(text)", text)
-    await page.keyboard.press("Control+V")
 
 
 async def live(page: Page) -> str:
@@ -236,7 +183,7 @@ async def test_a_service_out_of_reach_keeps_what_is_no_secret(scripted: BrowserC
 @pytest.mark.case("U-27")
 async def test_a_wait_counts_down_and_ends_by_itself(scripted: BrowserContext, running: Dev) -> None:
     email, page = person(running, f"waiting{MINE}"), await scripted.new_page()
-    async with httpx.AsyncClient(base_url=running.url) as client:
+    async with httpx.AsyncClient(base_url=running.url, timeout=30) as client:
         for _ in range(5):
             await client.post("/v1/sign-in", json={"email": email, "password": "not the password"})
     store = await database(running)
@@ -281,7 +228,7 @@ async def without_its_database(servers: Servers) -> Playing:
     """What a service says that finds no database."""
     world = make_world(settings_of(servers, "postgresql://doorward@127.0.0.1:1/doorward"))
     app: Any = create(world)
-    cookies = {"doorward-dev": "A" * 43}
+    cookies = {"doorward-dev": "dws_" + "A" * 43}
     transport = httpx.ASGITransport(app)
     async with httpx.AsyncClient(transport=transport, base_url=ORIGIN, cookies=cookies) as client:
         found = Playing(await client.get("/account"))
@@ -323,115 +270,37 @@ async def test_a_busy_service_is_asked_again_without_anybody_watching_the_clock(
     await expect(page.locator("#again-in")).to_be_hidden()
     await expect(page.locator("main")).to_contain_text("Retrying in 2 s…")
     await page.wait_for_url("**/sign-in")
-    assert await page.evaluate("sessionStorage.length") == 0
 
 
-@pytest.mark.case("U-29")
-@pytest.mark.case("U-37")
-@pytest.mark.case("U-38")
-@pytest.mark.case("U-39")
-async def test_a_code_is_taken_however_it_comes(scripted: BrowserContext, running: Dev) -> None:
-    email, page, sent = f"coding{MINE}", await scripted.new_page(), Sent()
-    app, codes = await enrolled(running, email)
-    said = watched(page)
-    await password(page, email, "/sign-in?return_to=/account/two-factor/disable")
-    await page.wait_for_url("**/sign-in/second-factor**")
-    await sent.watch(page, "**/sign-in/second-factor**")
-    field, box = page.locator("#code"), page.locator("[data-code]")
-    await expect(field).to_be_focused()
-
-    # Typed: shown plainly, and never sent by itself.
-    await page.keyboard.type("12-3 45")
-    assert await field.input_value() == "12345"
-    await field.fill("١٢٣ ٤٥٦")
-    assert await field.input_value() == "123456"
-    await field.fill("００００００")
-    assert await field.input_value() == "000000"
-    await page.wait_for_timeout(300)
-    assert sent.bodies == []
-    await field.press("Enter")
-    await expect(page.locator("#notice")).to_contain_text("That code is not valid. Codes change every 30 s")
-    await expect(field).to_be_focused()
-    assert await field.input_value() == ""
-    assert len(sent.bodies) == 1
-
-    # A backup code has its room, and waits for the person.
-    await paste(page, codes[0].lower())
-    await expect(box).to_have_attribute("data-long", "")
-    assert await field.input_value() == codes[0].lower()
-    await field.fill("")
-    await expect(box).not_to_have_attribute("data-long", "")
-    assert len(sent.bodies) == 1
-
-    # Pasted whole: sent once.
-    await field.press("Backspace")
-    code = app.code()
-    await paste(page, f" {code[:3]} {code[3:]}\n")
-    await page.wait_for_url(f"{running.url}/account/two-factor/disable")
-    assert [body["code"] for body in sent.bodies[1:]] == [[code]]
-
-    # Back from here: no error, no question whether to send it again.
-    await page.unroute_all()
-    await page.go_back()
-    await expect(page.locator("main")).to_contain_text(f"You are signed in as {email}.")
-    await page.click("#go-on")
-    await page.wait_for_url(f"{running.url}/account/two-factor/disable")
-    assert said == []
-
-
-@pytest.mark.case("U-38")
-async def test_after_an_error_nothing_is_sent_before_somebody_touches_the_field(
-    scripted: BrowserContext, running: Dev
-) -> None:
-    email, page, sent = f"again{MINE}", await scripted.new_page(), Sent()
-    await enrolled(running, email)
-    await password(page, email)
-    await page.wait_for_url("**/sign-in/second-factor**")
-    await sent.watch(page, "**/sign-in/second-factor**")
-    await paste(page, "000000")
-    await expect(page.locator("#notice")).to_be_visible()
-    assert len(sent.bodies) == 1
-    # As a browser fills it in by itself, and as somebody does who pastes the same again.
-    await page.evaluate(
-        """() => { const field = document.querySelector("#code"); field.value = "000000";
-          field.dispatchEvent(new Event("input", {bubbles: true})); }"""
-    )
-    await page.keyboard.press("Control+A")
-    await paste(page, "000000")
-    await page.wait_for_timeout(300)
-    assert len(sent.bodies) == 1
-    await page.keyboard.press("Backspace")
-    await page.keyboard.press("Control+A")
-    await paste(page, "000001")
-    await expect(page.locator("#notice")).to_contain_text("Server time")
-    assert [body["code"] for body in sent.bodies] == [["000000"], ["000001"]]
-
-
-@pytest.mark.case("U-30")
-@pytest.mark.case("U-43")
-async def test_a_step_that_runs_out_says_so_by_itself(scripted: BrowserContext, running: Dev) -> None:
-    email, page = f"late{MINE}", await scripted.new_page()
-    app, _ = await enrolled(running, email)
+@pytest.mark.case("U-27")
+async def test_of_a_long_wait_a_reader_hears_now_and_then(scripted: BrowserContext, house: House) -> None:
+    ada = await house.a_person().with_totp()
+    for number in range(5):
+        await ada.verify(await ada.pre_auth(), ada.wrong_code(but=number))
+    visitor, step = await at_second_factor(ada)
+    locked = await visitor.fill(step, SECOND_FACTOR, code=ada.code())
+    assert locked.answer.headers["retry-after"] == "300"
+    page = await scripted.new_page()
     await page.clock.install()
-    await password(page, email, "/sign-in?return_to=/account/two-factor/disable")
-    await page.wait_for_url("**/sign-in/second-factor**")
-    text = await page.inner_text("main")
-    assert "min" not in text, "nobody is pressed"
-    store = await database(running)
-    await store.execute(
-        "UPDATE pre_auth SET expires_at = now() WHERE person_id = (SELECT id FROM person WHERE email = $1)",
-        email,
+    await page.route("**/sign-in/second-factor", in_its_place(locked))
+    await page.goto(SECOND_FACTOR)
+    await page.clock.pause_at(await page.evaluate("Date.now() / 1000") + 1)
+    await page.evaluate(
+        """() => { window.heard = []; const live = document.querySelector("[data-live]");
+          new MutationObserver(() => live.textContent && window.heard.push(live.textContent))
+            .observe(live, {childList: true}); }"""
     )
-    await store.close()
-    await page.clock.fast_forward(302_000)
-    await page.wait_for_url("**/sign-in?return_to=**")
-    await expect(page.locator("#notice")).to_have_text("Your sign-in timed out. Start again.")
-    assert await page.input_value("#username") == email
-    await page.fill("#password", PASSWORD)
-    await page.click("#sign-in")
-    await page.fill("#code", app.code())
-    await page.click("#check")
-    await page.wait_for_url(f"{running.url}/account/two-factor/disable")
+    await expect(page.locator("#check")).to_be_disabled()
+    await page.clock.run_for(296_000)
+    heard = await page.evaluate("window.heard")
+    assert heard == [
+        f"Too many attempts. Try again in {left}."
+        for left in ("4 min 0 s", "3 min 0 s", "2 min 0 s", "1 min 0 s", "30 s", "10 s")
+    ]
+    await expect(page.locator("#check")).to_be_disabled()
+    await page.clock.run_for(3_500)
+    await expect(page.locator("#check")).to_be_enabled()
+    await expect(page.locator("#notice")).to_have_text("You can try again now.")
 
 
 @pytest.mark.case("U-31")

@@ -10,7 +10,6 @@
 
 /** How often a page asks again by itself before it leaves that to the person. */
 const MOST_RELOADS = 5;
-const KEPT = "doorward-reloads";
 
 function announce(text) {
   document.dispatchEvent(new CustomEvent("doorward:announce", { detail: text }));
@@ -20,17 +19,19 @@ function start(box) {
   const { countdown, then, minutes, seconds, over } = box.dataset;
   const timer = box.querySelector("[role=timer]");
   const button = document.querySelector("button[data-waits]");
-  const reloads = then === "reload" ? Number(sessionStorage.getItem(KEPT)) : 0;
+  // The count stays with the page's place in the history, and with nothing else.
+  const reloads = (then === "reload" && history.state?.reloads) || 0;
   // Each time the wait doubles: whoever is overloaded must not be asked by every open page at once.
   const end = Date.now() + Number(countdown) * 2 ** reloads * 1000;
   let wanted = null;
+  let shown = 0;
 
   const told = (left) =>
     (left >= 60 ? minutes : seconds).replace("{minutes}", Math.floor(left / 60)).replace("{seconds}", left % 60);
 
   function finish() {
     if (then === "reload") {
-      sessionStorage.setItem(KEPT, String(reloads + 1));
+      history.replaceState({ reloads: reloads + 1 }, "");
       location.reload();
       return;
     }
@@ -40,21 +41,21 @@ function start(box) {
     if (wanted) wanted.form.requestSubmit(wanted);
   }
 
-  function look(isFirst) {
+  function look() {
     const left = Math.ceil((end - Date.now()) / 1000);
     if (left <= 0) {
       clearInterval(ticking);
       finish();
       return;
     }
+    if (left === shown) return;
     timer.textContent = told(left);
-    if (!isFirst && (left % 60 === 0 || left === 30 || left === 10)) announce(told(left));
+    // The notice itself was read when it came.
+    if (shown && (left % 60 === 0 || left === 30 || left === 10)) announce(box.innerText.trim());
+    shown = left;
   }
 
-  if (then === "reload" && reloads >= MOST_RELOADS) {
-    sessionStorage.removeItem(KEPT);
-    return;
-  }
+  if (reloads >= MOST_RELOADS) return;
   const plain = document.getElementById(box.dataset.instead ?? "");
   if (plain) {
     plain.hidden = true;
@@ -73,9 +74,7 @@ function start(box) {
     });
   }
   const ticking = setInterval(look, 250);
-  look(true);
+  look();
 }
 
-const boxes = document.querySelectorAll("[data-countdown]");
-boxes.forEach(start);
-if (![...boxes].some((box) => box.dataset.then === "reload")) sessionStorage.removeItem(KEPT);
+document.querySelectorAll("[data-countdown]").forEach(start);
