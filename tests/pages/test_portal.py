@@ -205,7 +205,7 @@ async def test_a_portal_that_wants_a_second_factor_gets_somebody_who_sets_one_up
     page = await visitor.post(page.form("/account/two-factor/enable"), name="Phone")
     ada.secret = page.secret
     page = await visitor.post(page.form("/account/two-factor/enable/confirm"), code=ada.code())
-    (onward,) = re.findall(r'class="button" href="([^"]+)"', page.answer.text)
+    (onward,) = re.findall(r'href="([^"]+)" data-onward', page.answer.text)
     told = answer(await visitor.get(unescape(onward)))
     issued = claims((await exchange(house, told["code"])).json()["id_token"])
     assert (issued["acr"], issued["amr"]) == ("urn:doorward:acr:2fa", ["pwd", "otp", "mfa"])

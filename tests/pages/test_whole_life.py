@@ -188,7 +188,7 @@ async def test_a_person_from_the_portal_and_back(
     for code, path in ((codes[1], "/account/two-factor/disable"), (new[0], "/account")):
         await page.fill("#password", life.person.password)
         await page.fill("#code", code)
-        await page.click("main form:has(#code) button")
+        await page.click("main form:has(#code) button.danger")
         await page.wait_for_load_state()
         assert urlsplit(page.url).path == path
     assert await page.locator("#two-factor a[href='/account/two-factor/enable']").count() == 1
