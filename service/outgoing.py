@@ -14,6 +14,7 @@ import ssl
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import cache
 from http.cookiejar import DefaultCookiePolicy
 from typing import Any, Literal, TypeAlias
 
@@ -115,6 +116,16 @@ def look_up(host: str, port: int) -> Sequence[str]:
     return [str(one[4][0]) for one in found]
 
 
+@cache
+def _authorities(more: str) -> ssl.SSLContext:
+    """Whose certificates are taken: the world's authorities, and those of a file if one is named. Read once:
+    that takes as long as a hash."""
+    context = httpx.create_ssl_context(trust_env=False)
+    if more:
+        context.load_verify_locations(more)
+    return context
+
+
 class Outgoing:
     """Asks others. Made once for each process; `look_up` is the resolver, so that a test may have its own."""
 
@@ -122,9 +133,7 @@ class Outgoing:
         self.look_up: Callable[[str, int], Sequence[str]] = look_up
         self._dev = settings.dev
         self._private = settings.outgoing.private_addresses
-        context = httpx.create_ssl_context(trust_env=False)
-        if settings.outgoing.ca_file:
-            context.load_verify_locations(settings.outgoing.ca_file)
+        context = _authorities(settings.outgoing.ca_file)
         # Threads of its own: a resolver that hangs must not take those that a sign-in may need.
         self._threads = ThreadPoolExecutor(max_workers=8, thread_name_prefix="look-up")
         self._asked: dict[tuple[str, int], asyncio.Future[Sequence[str]]] = {}
