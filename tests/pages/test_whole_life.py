@@ -20,6 +20,7 @@ from service.domain.oidc.clients import Client
 from service.domain.sessions import ACR_2FA
 from service.embedded import Servers
 from service.flows import clients as client_flow
+from service.http.language import language
 from service.portal import app as portal_app
 from tests.builders import House, Person
 from tests.pages.browsing import Authenticator, backup_codes, shown_secret, watched
@@ -107,15 +108,18 @@ class Life:
     language: str
     page: Page
 
-    async def speaks(self) -> None:
-        """The page is in their language."""
+    async def speaks(self, heading: str | None = None) -> None:
+        """The page is in their language, its heading as the catalogue has it."""
         assert await self.page.get_attribute("html", "lang") == self.language
+        if heading is not None:
+            told = language(self.language).texts.gettext(heading)
+            assert await self.page.inner_text("h1") == told
 
     async def from_the_portal(self) -> None:
         """Sent to sign in, in their language, with the password."""
         await self.page.goto(f"{self.town.portal}/sign-in?ui_locales={self.language}")
         await self.page.wait_for_url(f"{self.town.issuer}/sign-in?**")
-        await self.speaks()
+        await self.speaks("Sign in")
         await self.by_password()
 
     async def by_password(self) -> None:
@@ -174,12 +178,12 @@ LANGUAGES = ["de", "ru"]
 
 
 @pytest.mark.case("U-28")
-@pytest.mark.parametrize("language", LANGUAGES)
+@pytest.mark.parametrize("tag", LANGUAGES)
 async def test_a_person_from_the_portal_and_back(
-    town: Town, chromium: Browser, language: str, shots: Path
+    town: Town, chromium: Browser, tag: str, shots: Path
 ) -> None:
     async with browsing(chromium) as page:
-        life = Life(town, await town.house.a_person(), language, page)
+        life = Life(town, await town.house.a_person(), tag, page)
 
         # The portal wants two factors: enrolment is on the way, and the way goes on after the codes.
         await life.from_the_portal()
@@ -206,7 +210,7 @@ async def test_a_person_from_the_portal_and_back(
 
         # Four are left; a new set kills them.
         await page.goto(f"{town.issuer}/account")
-        await life.speaks()
+        await life.speaks("Your account")
         assert "4" in await page.inner_text("#codes-left")
         assert "The portal" in await page.inner_text("#sessions")
         await page.click("#two-factor a[href='/account/two-factor/backup-codes']")
@@ -226,14 +230,14 @@ async def test_a_person_from_the_portal_and_back(
 
 @pytest.mark.case("U-64")
 @pytest.mark.case("U-70")
-@pytest.mark.parametrize("language", LANGUAGES)
+@pytest.mark.parametrize("tag", LANGUAGES)
 async def test_an_administrator_resets_somebody_and_ends_their_sessions(
-    town: Town, chromium: Browser, language: str
+    town: Town, chromium: Browser, tag: str
 ) -> None:
     bob = await town.house.a_person().with_totp()
     grace = await town.house.a_person().with_totp().with_role("admin")
-    async with browsing(chromium) as page, browsing(chromium, locale=language) as office:
-        life, work = Life(town, bob, language, page), Life(town, grace, language, office)
+    async with browsing(chromium) as page, browsing(chromium, locale=tag) as office:
+        life, work = Life(town, bob, tag, page), Life(town, grace, tag, office)
         await life.from_the_portal()
         await page.fill("#code", app_of(bob).code())
         await page.click("#check")
@@ -247,7 +251,7 @@ async def test_an_administrator_resets_somebody_and_ends_their_sessions(
         await office.fill("#code", app_of(grace).code())
         await office.click("#check")
         await office.wait_for_url(f"{town.issuer}/admin/users")
-        await work.speaks()
+        await work.speaks("Users")
         await office.select_option("#two_factor", "activated")
         await office.click("form.filters button")
         await office.wait_for_url("**/admin/users?**two_factor=activated**")
