@@ -126,6 +126,14 @@ async def test_the_language_that_somebody_chooses_stays_with_them_and_in_their_b
         assert page.answer.text.count('id="notice"') == 1
         assert '<html lang="ru"' in page.answer.text
     assert await house.value("SELECT language FROM person") == "de"
+    # Another browser, in which nothing was chosen yet, takes theirs; what is asked for by name beats it.
+    other = Visitor(ada)
+    other.client.headers["accept-language"] = "ru"
+    assert '<html lang="ru"' in (await other.get("/sign-in")).answer.text
+    assert '<html lang="de"' in (await other.sign_in()).answer.text
+    page = await other.get("/account?result=failed&address=x%20y")
+    assert (page.answer.status_code, 'lang="de"' in page.answer.text) == (400, True)
+    assert '<html lang="zh"' in (await other.get("/account?ui_locales=zh")).answer.text
 
 
 @pytest.mark.case("U-66")

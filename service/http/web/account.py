@@ -21,7 +21,7 @@ from service.flows.sessions import Caller
 from service.http import browser
 from service.http.browser import Asking
 from service.http.guards import MAX_BODY, origin_of, world_of
-from service.http.language import LANGUAGES
+from service.http.language import LANGUAGES, supported
 from service.http.pages import HOME, back, carried, carrying, form_of, go, page, refused, return_to, signed_in
 from service.http.web.fields import code_typed, line_typed, marked, require_filled
 
@@ -36,6 +36,9 @@ Done: TypeAlias = tuple[Mapping[str, Any], Sequence[Cookie]]
 async def account(request: Asking) -> Response[str]:
     caller, world, asked = await signed_in(request), world_of(request), request.query_params
     known = await flow.overview(world, caller)
+    if own := _own_language(request, known.person.language):
+        here = f"{HOME}?{urlencode([*asked.multi_items()])}" if asked else HOME
+        return go(request, here, cookies=[browser.keep_language(request, own)])
     try:
         filters, mistyped = _filters(asked), False
     except InvalidRequest:
@@ -172,6 +175,13 @@ async def reauthentication(request: Asking) -> Response[str]:
     except DoorwardError as fault:
         return back(request, carrying("/account/reauthentication", target), fault, **marked(fault))
     return go(request, target, cookies=browser.renewed(request, renewal))
+
+
+def _own_language(request: Asking, chosen: str | None) -> str | None:
+    """The language that a person once chose, for a browser in which none was chosen yet."""
+    if browser.held(request, "language") or request.query_params.get("ui_locales"):
+        return None
+    return supported(chosen or "", pseudo=False)
 
 
 # What the address of the page picks
