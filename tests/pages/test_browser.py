@@ -26,6 +26,7 @@ from tests.pages.browsing import (
 from tests.programs import Dev, dev, doorward
 
 
+@pytest.mark.case("U-13")
 async def test_the_whole_life_with_javascript_off(
     chromium: Browser, context: BrowserContext, running: Dev, shots: Path
 ) -> None:

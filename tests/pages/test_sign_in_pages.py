@@ -155,6 +155,16 @@ async def test_a_portal_s_person_without_cookies_is_told_after_one_redirect(hous
     assert "Your browser sent none of our cookies." in page.text
 
 
+@pytest.mark.case("U-20")
+async def test_whom_a_portal_names_types_the_password_only(house: House) -> None:
+    await client_flow.create(house.world, PORTAL)
+    ada = await house.a_person()
+    page = await Visitor(ada).get(asked(login_hint=ada.email))
+    assert field(page, "username")["value"] == ada.email
+    assert "autofocus" in field(page, "password")
+    assert "autofocus" not in field(page, "username")
+
+
 async def test_somebody_signed_in_may_go_on_or_be_somebody_else(house: House) -> None:
     ada, bob = await house.a_person(), await house.a_person()
     visitor = Visitor(ada)
