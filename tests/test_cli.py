@@ -4,6 +4,7 @@ import json
 import os
 import re
 import socket
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -54,6 +55,39 @@ def test_a_person_is_created_listed_and_shown(running: Dev) -> None:
     shown = json.loads(doorward("user", "show", "ada@example.com", "--json", environ=running.environ).stdout)
     assert (shown["roles"], shown["email_verified"], shown["disabled"]) == ("support", True, False)
     assert not {"password", "password_hash", "seed"} & set(shown)
+
+
+def test_a_second_factor_is_listed_by_its_state_reset_and_unlocked(running: Dev) -> None:
+    def asked(*words: str) -> subprocess.CompletedProcess[str]:
+        return doorward("user", *words, environ=running.environ)
+
+    made = doorward(
+        "user",
+        "create",
+        "eve@example.com",
+        "--password-stdin",
+        environ=running.environ,
+        stdin="test-value one two",
+    )
+    assert made.returncode == 0, made.stderr
+    for state, people in (
+        ("not_activated", True),
+        ("activated", False),
+        ("pending", False),
+        ("codes_low", False),
+    ):
+        told = asked("list", "--two-factor", state)
+        assert (told.returncode, "eve@example.com" in told.stdout) == (0, people), state
+    assert json.loads(asked("list", "--two-factor", "overdue", "--json").stdout) == []
+    assert asked("list", "--two-factor", "sometimes").returncode == 2
+    assert asked("reset-two-factor", "eve@example.com").returncode == 2
+    assert "--reason" in asked("reset-two-factor", "eve@example.com").stderr
+    told = asked("reset-two-factor", "eve@example.com", "--reason", "lost phone", "--json")
+    assert (told.returncode, json.loads(told.stdout)) == (0, {"removed": 0})
+    assert asked("unlock", "eve@example.com").stdout == "unlocked\n"
+    for command in (("unlock",), ("reset-two-factor", "--reason", "x")):
+        told = asked(command[0], "nobody@example.com", *command[1:])
+        assert (told.returncode, told.stderr) == (1, "not_found: no such person\n")
 
 
 @pytest.mark.parametrize(

@@ -279,6 +279,29 @@ async def on_the_way_to_a_portal(walk: Walk) -> None:
     await walk.stop("logged-out")
 
 
+async def administering(walk: Walk) -> None:
+    email = await walk.someone("administrator", roles=["admin"])
+    another = await walk.someone("administered", name="Grace Hopper")
+    await walk.sign_in(email, "/sign-in?return_to=/admin/users")
+    await walk.stop("users-one-factor")
+    await walk.to("/account/two-factor/enable")
+    await walk.send(name="Phone")
+    await walk.confirm()
+    await walk.to("/admin/users")
+    await walk.stop("users")
+    await walk.to("/admin/users?two_factor=activated&sort=-name&q=nobody")
+    await walk.stop("users-none")
+    await walk.to(f"/admin/users?q={another}")
+    await walk.press("tbody a")
+    await walk.page.click("#disable summary")
+    await walk.stop("user")
+    await walk.press("#disable button")
+    await walk.stop("user-disabled")
+    await walk.to(f"/admin/users?q={email}")
+    await walk.press("tbody a")
+    await walk.stop("user-oneself")
+
+
 async def what_goes_wrong(walk: Walk) -> None:
     await walk.to("/oauth2/authorize?client_id=nobody")
     await walk.stop("error-client")
@@ -296,5 +319,6 @@ JOURNEYS: Sequence[Callable[[Walk], Awaitable[None]]] = (
     owed,
     administration,
     on_the_way_to_a_portal,
+    administering,
     what_goes_wrong,
 )
