@@ -151,8 +151,10 @@ async def test_the_limit_is_a_setting_and_gives_way_to_whoever_asks(house: House
     await visitor.sign_in()
     for asked in ({}, {"no_limit": "yes"}):
         page = await visitor.get(CODES)
+        offered = [told for _, told in page.tags if told.get("name") == "no_limit"]
+        assert bool(offered) is bool(limit)
+        assert not [told for told in offered if "checked" in told], "nobody is asked to undo it"
         form = page.form(CODES)
-        assert ("no_limit" in form.fields) is bool(limit)
         form.fields.pop("no_limit", None)
         shown = await visitor.post(form, follow=True, **asked)
         (dialog,) = [told for tag, told in shown.tags if tag == "dialog"]
