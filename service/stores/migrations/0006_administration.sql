@@ -33,22 +33,30 @@ CREATE TRIGGER authenticator_inserted AFTER INSERT ON authenticator
 CREATE TRIGGER authenticator_deleted AFTER DELETE ON authenticator
   FOR EACH ROW WHEN (OLD.confirmed_at IS NOT NULL) EXECUTE FUNCTION two_factor_turned();
 
+CREATE FUNCTION unused_codes(of_person uuid) RETURNS smallint LANGUAGE sql STABLE AS $$
+  SELECT count(*)::smallint FROM backup_set s JOIN backup_code c ON c.set_id = s.id
+  WHERE s.person_id = of_person AND s.replaced_at IS NULL AND c.used_at IS NULL
+$$;
+-- Once for a new set, not for each of its codes.
 CREATE FUNCTION backup_codes_changed() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
-  UPDATE person SET codes_left = (
-    SELECT count(*) FROM backup_set s JOIN backup_code c ON c.set_id = s.id
-    WHERE s.person_id = person.id AND s.replaced_at IS NULL AND c.used_at IS NULL)
-  WHERE id IN (SELECT person_id FROM changed);
+  UPDATE person SET codes_left = unused_codes(id) WHERE id IN (SELECT person_id FROM changed);
   RETURN NULL;
 END $$;
 CREATE TRIGGER backup_code_used AFTER UPDATE ON backup_code
   REFERENCING NEW TABLE AS changed FOR EACH STATEMENT EXECUTE FUNCTION backup_codes_changed();
 CREATE TRIGGER backup_code_inserted AFTER INSERT ON backup_code
   REFERENCING NEW TABLE AS changed FOR EACH STATEMENT EXECUTE FUNCTION backup_codes_changed();
-CREATE TRIGGER backup_set_replaced AFTER UPDATE ON backup_set
-  REFERENCING NEW TABLE AS changed FOR EACH STATEMENT EXECUTE FUNCTION backup_codes_changed();
+CREATE FUNCTION backup_set_turned() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+  UPDATE person SET codes_left = unused_codes(id) WHERE id = OLD.person_id;
+  RETURN NULL;
+END $$;
+-- Not for what else is written of a set, which may be written of all of them at once.
+CREATE TRIGGER backup_set_replaced AFTER UPDATE OF replaced_at ON backup_set
+  FOR EACH ROW EXECUTE FUNCTION backup_set_turned();
 CREATE TRIGGER backup_set_deleted AFTER DELETE ON backup_set
-  REFERENCING OLD TABLE AS changed FOR EACH STATEMENT EXECUTE FUNCTION backup_codes_changed();
+  FOR EACH ROW EXECUTE FUNCTION backup_set_turned();
 
 ALTER TABLE person
   -- What the filters are made of, one number: 0 without a second factor, 1 with it, 2 with it and at most two codes
