@@ -199,7 +199,7 @@ async def obey(visitor: Visitor, page: Page) -> Page:
             return await visitor.post(page.form(page.path), password=ada.password, code=code)
         case "/account/two-factor/enable":
             codes = await set_up(visitor, page)
-            (onward,) = re.findall(r'class="button" href="([^"]+)"', codes.answer.text)
+            (onward,) = re.findall(r'href="([^"]+)" data-onward', codes.answer.text)
             return await visitor.get(unescape(onward))
     choice = next(one for one in page.forms if one.fields.get("decision") in ("allow", "stay"))
     return await visitor.post(choice)
