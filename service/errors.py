@@ -204,7 +204,7 @@ class CsrfFailed(Forbidden):
 class SecondFactorBlocked(Forbidden):
     code = "second_factor_blocked"
     title = "The second factor is blocked"
-    detail = "Too many failures in a row. An administrator or a recovery unblocks it."
+    detail = "Too many failures in a row. An administrator can unblock it."
 
 
 class NotFound(DoorwardError):
@@ -279,7 +279,7 @@ class PreconditionFailed(DoorwardError):
 class PreconditionRequired(PreconditionFailed):
     code = "precondition_required"
     status = 428
-    title = "Say what you have read"
+    title = "Say which version you have read"
     detail = "Send If-Match with the entity tag of the last GET, or `*` for whatever is there now."
 
 

@@ -25,20 +25,20 @@ _TYPES = {".css": "text/css", ".js": "text/javascript", ".svg": "image/svg+xml"}
 _WHY = {
     EndReason.SIGNED_OUT: N_("signed out"),
     EndReason.IDLE: N_("not used for too long"),
-    EndReason.ABSOLUTE: N_("reached its longest life"),
+    EndReason.ABSOLUTE: N_("reached its time limit"),
     EndReason.PASSWORD_CHANGED: N_("the password was changed"),
     EndReason.TWO_FACTOR_CHANGED: N_("two-factor authentication was changed"),
     EndReason.REFRESH_REUSE: N_("a copy of its token was used"),
     EndReason.ADMIN: N_("ended by an administrator"),
     EndReason.SESSION_LIMIT: N_("too many sessions"),
     EndReason.USER_DISABLED: N_("the account was disabled"),
-    EndReason.SUPERSEDED: N_("superseded"),
+    EndReason.SUPERSEDED: N_("replaced by a newer one"),
     EndReason.REVOKED: N_("ended from another device"),
-    EndReason.CODE_REUSE: N_("a sign-in code was used twice"),
+    EndReason.CODE_REUSE: N_("an application's sign-in was used twice"),
 }
 #: What a scope lets a client do, in the person's words.
 _SCOPES = {
-    "openid": N_("Know that it is you"),
+    "openid": N_("Recognise you when you return"),
     "profile": N_("See your name and your language"),
     "email": N_("See your e-mail address"),
     "phone": N_("See your phone number"),

@@ -39,7 +39,7 @@ async def test_a_session_is_listed_with_device_place_times_and_the_portals_it_op
     assert table.index("this device") < table.index("iOS 17"), "the session in use comes first"
     portals = page.answer.text.partition('id="portals"')[2].partition("</section>")[0]
     assert "The Portal" in portals
-    assert "<li>See your e-mail address</li><li>Know that it is you</li>" in portals
+    assert "<li>See your e-mail address</li><li>Recognise you when you return</li>" in portals
     assert "Ends with its session" in portals
     await here.fill(page, f"/account/sessions/{other['id']}/end")
     page = await here.get("/account")

@@ -315,17 +315,17 @@ async def test_the_last_sign_ins_are_filtered_and_paged_in_the_address(house: Ho
         house.clock.advance(60)
         await ada.sign_in()
     page = await visitor.get("/account?result=ok")
-    rows = page.answer.text.count('data-label="By"')
+    rows = page.answer.text.count('data-label="Method"')
     assert rows == 20
     (older,) = [tag for name, tag in page.tags if name == "a" and "before=" in (tag.get("href") or "")]
     page = await visitor.get(older["href"])
-    assert page.answer.text.count('data-label="By"') == 3
+    assert page.answer.text.count('data-label="Method"') == 3
     page = await visitor.get(f"/account?result=failed&address={ada.address}")
-    assert page.answer.text.count('data-label="By"') == 3
+    assert page.answer.text.count('data-label="Method"') == 3
     assert 'value="failed" selected' in page.answer.text
     for query, count in (("address=203.0.113.9", 0), ("since=2999-01-01", 0), ("until=2000-01-01", 0)):
         page = await visitor.get(f"/account?{query}")
-        assert page.answer.text.count('data-label="By"') == count, query
+        assert page.answer.text.count('data-label="Method"') == count, query
     for query in ("result=x", "address=x", "since=x", "until=9999-12-31", "before=x", "since=20260101x"):
         page = await visitor.get(f"/account?{query}")
         assert page.answer.status_code == 400, query

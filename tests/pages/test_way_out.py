@@ -209,7 +209,7 @@ async def test_a_consent_says_who_wants_what_from_whom_and_takes_no_for_an_answe
     assert "The Portal asks for access" in page.text
     assert ada.email in page.text
     for words in (
-        "Know that it is you",
+        "Recognise you when you return",
         "See your name and your language",
         "See your e-mail address",
         "See your phone number",
