@@ -1,13 +1,14 @@
 """Templates made into text, in the reader's language; and the style sheet and the scripts beside them."""
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 from babel.dates import format_date, format_datetime
+from babel.lists import format_list
 from jinja2 import Environment, FileSystemLoader, StrictUndefined, pass_context
 from jinja2.runtime import Context
 from litestar import Response, get
@@ -36,6 +37,7 @@ _WHY = {
     EndReason.REVOKED: N_("ended from another device"),
     EndReason.CODE_REUSE: N_("an application's sign-in was used twice"),
 }
+_ROLES = {"admin": N_("Administrator"), "support": N_("Support"), "auditor": N_("Auditor")}
 #: What a scope lets a client do, in the person's words.
 _SCOPES = {
     "openid": N_("Recognise you when you return"),
@@ -151,10 +153,21 @@ def _device(context: Context, user_agent: str) -> str:
 
 
 @pass_context
+def _listed(context: Context, names: Iterable[str]) -> str:
+    """Names one after another, with what the language puts between them."""
+    return str(format_list(list(names), style="standard", locale=_language(context).locale))
+
+
+@pass_context
 def _told_scope(context: Context, scope: str) -> str:
     if scope in _SCOPES:
         return _said(context, _SCOPES[scope])
     return _said(context, N_("Use “%(scope)s” for you"), scope=scope)
+
+
+@pass_context
+def _told_role(context: Context, role: str) -> str:
+    return _said(context, _ROLES[role]) if role in _ROLES else role
 
 
 @pass_context
@@ -194,6 +207,8 @@ def _environment() -> Environment:
         "day": _day,
         "clock": lambda text: datetime.fromisoformat(text).strftime("%H:%M:%S"),
         "device": _device,
+        "listed": _listed,
+        "told_role": _told_role,
         "told_scope": _told_scope,
         "why": _why,
     }
