@@ -88,6 +88,10 @@ async def test_the_first_step_helps_whoever_types(scripted: BrowserContext, runn
     await page.evaluate(press, False)
     await expect(page.locator("#password-caps")).to_be_hidden()
     assert "password-caps" not in (await page.get_attribute("#password", "aria-describedby") or "").split()
+    # With the hint there, a click still meets its button.
+    await page.fill("#username", email)
+    await page.focus("#password")
+    await page.evaluate(press, True)
 
     # A wrong pair.
     hidden_when_sent = page.evaluate(

@@ -34,5 +34,5 @@ for (const hint of document.querySelectorAll("[data-caps]")) {
   const look = (event) => { if (event.getModifierState) say(event.getModifierState("CapsLock")); };
   field.addEventListener("keydown", look);
   field.addEventListener("keyup", look);
-  field.addEventListener("blur", () => say(false));
+  // It stays when the field is left: to go then would move the button away from under a click.
 }
