@@ -27,8 +27,8 @@ async def shown(
 ) -> Response[str]:
     """Five codes, for this once. `session` is the one that the answer leaves the browser with, if any: its
     person can say here that the codes are saved. `no_limit` is for whoever asked for it beforehand."""
-    # Without a place in it: the script gives this address to the page itself, and a link to a place in the page
-    # that one is at would lead nowhere.
+    # Without a place in it: the script gives this address to the page itself, and a link to a place in the
+    # page that one is at would lead nowhere.
     onward = onward.partition("#")[0]
     return await page(
         request,
