@@ -9,6 +9,7 @@ import socket
 import ssl
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -80,27 +81,29 @@ def dev(data: Path, *options: str, **settings: str) -> Iterator[Dev]:
     """Start `doorward dev` on a folder, wait for its first answer, and stop it as Ctrl+C does."""
     port, beside = free_port(), free_port()
     ports = ["--port", str(port), "--portal-port", str(beside)]
-    process = subprocess.Popen(
-        [sys.executable, "-m", "service", "dev", *ports, "--data", str(data), *options],
-        cwd=ROOT,
-        env=clean_environ() | settings,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-    )
-    url = f"http://127.0.0.1:{port}"
-    try:
-        _await_answer(url, process)
-        yield Dev(url, f"http://127.0.0.1:{beside}", data, process)
-    finally:
-        if process.poll() is None:
-            process.send_signal(signal.SIGINT)
+    # Into a file: a pipe that nobody reads is full after some hundred requests, and the service waits then.
+    with tempfile.TemporaryFile("w+") as log:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "service", "dev", *ports, "--data", str(data), *options],
+            cwd=ROOT,
+            env=clean_environ() | settings,
+            stdout=log,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+        url = f"http://127.0.0.1:{port}"
         try:
-            process.communicate(timeout=20)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.communicate()
-            raise
+            _await_answer(url, process, log)
+            yield Dev(url, f"http://127.0.0.1:{beside}", data, process)
+        finally:
+            if process.poll() is None:
+                process.send_signal(signal.SIGINT)
+            try:
+                process.wait(timeout=20)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
+                raise
 
 
 def serve_environ(servers: Servers, database_url: str, port: int) -> dict[str, str]:
@@ -161,7 +164,7 @@ def doorward(*words: str, environ: dict[str, str], stdin: str = "") -> subproces
     )
 
 
-def _await_answer(url: str, process: subprocess.Popen[str]) -> None:
+def _await_answer(url: str, process: subprocess.Popen[str], log: IO[str]) -> None:
     deadline = time.monotonic() + 60
     while time.monotonic() < deadline and process.poll() is None:
         try:
@@ -170,4 +173,5 @@ def _await_answer(url: str, process: subprocess.Popen[str]) -> None:
         except httpx.HTTPError:
             time.sleep(0.05)
     process.kill()
-    pytest.fail(f"doorward dev did not answer: {process.communicate()[0][-2000:]}")
+    log.seek(0)
+    pytest.fail(f"doorward dev did not answer: {log.read()[-2000:]}")

@@ -26,13 +26,21 @@ _COLOURS = ["color-contrast", "link-in-text-block"]
 class Findings:
     """What was found wrong, each with the page it was found on; and what each page was."""
 
-    wrong: list[str] = field(default_factory=list)
+    wrong: list[tuple[str, str, str]] = field(default_factory=list)
     titles: dict[str, set[str]] = field(default_factory=dict)
     sources: dict[str, str] = field(default_factory=dict)
     shifts: dict[str, float] = field(default_factory=dict)
 
+    def __str__(self) -> str:
+        """What is wrong, each once, with the first page it was found on and how many there are."""
+        pages: dict[tuple[str, str], list[str]] = {}
+        for case, name, one in self.wrong:
+            pages.setdefault((case, one), []).append(name)
+        lines = [f"{case} {one}: {names[0]}, {len(names)} in all" for (case, one), names in pages.items()]
+        return "\n".join(lines)
+
     def of(self, case: str, name: str, found: list[str]) -> None:
-        self.wrong += [f"{case} {name}: {one}" for one in found]
+        self.wrong += [(case, name, one) for one in found]
 
 
 @pytest.fixture(scope="session")
@@ -56,16 +64,14 @@ async def walked(chromium: Browser, free: Dev, strict: Dev, language: str, look:
     context.set_default_timeout(15_000)
     await context.add_init_script(_LOOK)
     page, found, answers = await context.new_page(), Findings(), []
-    # That an answer is an error is what some stops are for.
-    page.on(
-        "console",
-        lambda message: (
-            None
-            if message.text.startswith("Failed to load resource: the server responded with a status of 4")
-            else found.wrong.append(f"U-01 {page.url}: {message.text}")
-        ),
-    )
-    page.on("pageerror", lambda fault: found.wrong.append(f"U-01 {page.url}: {fault}"))
+
+    def heard(message: str) -> None:
+        # That an answer is an error is what some stops are for.
+        if not message.startswith("Failed to load resource: the server responded with a status of 4"):
+            found.of("U-01", page.url, [message])
+
+    page.on("console", lambda message: heard(message.text))
+    page.on("pageerror", lambda fault: heard(str(fault)))
     page.on("response", lambda answer: answers.append(answer) if _is_page(answer) else None)
 
     async def at(name: str, page: Page) -> None:
@@ -180,7 +186,7 @@ async def look_from_the_right(found: Findings, name: str, page: Page, answer: Re
 @pytest.mark.case("U-09")
 async def test_every_page_holds_what_all_pages_hold(chromium: Browser, running: Dev, required: Dev) -> None:
     found = await walked(chromium, running, required, "en", look_closely)
-    assert not found.wrong, "\n".join(found.wrong)
+    assert not found.wrong, str(found)
     assert {title: said for title, said in found.titles.items() if len(said) > 1} == {}, "U-05"
     name, most = max(found.shifts.items(), key=lambda one: one[1])
     assert most <= 0.02, f"B3: {name} moved by {most:.4f}"
@@ -190,7 +196,7 @@ async def test_every_page_holds_what_all_pages_hold(chromium: Browser, running: 
 @pytest.mark.case("U-12")
 async def test_every_text_is_translated_and_has_room(chromium: Browser, running: Dev, required: Dev) -> None:
     found = await walked(chromium, running, required, "en-XA", look_for_texts)
-    assert not found.wrong, "\n".join(found.wrong)
+    assert not found.wrong, str(found)
 
 
 @pytest.mark.case("U-10")
@@ -204,5 +210,5 @@ async def test_every_page_can_be_read_from_the_right_and_is_good_html(
             await look_twice(found, name, page, tmp_path)
 
     found = await walked(chromium, running, required, "ar-XB", look)
-    assert not found.wrong, "\n".join(found.wrong)
+    assert not found.wrong, str(found)
     assert checked(found.sources, tmp_path) == []
