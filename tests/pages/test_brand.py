@@ -198,3 +198,7 @@ async def test_the_last_pages_of_a_portal_tell_who_asked(house: House) -> None:
     assert "The Portal signed you out." in page.text
     assert BRANDED.client_uri in attributes(page, "a", "href")
     assert "signed you out" not in (await visitor.get("/signed-out")).text, "it is said once"
+    page = await visitor.get("/oauth2/logout?client_id=portal")
+    assert "You are signed out" in page.text
+    assert "signed you out" not in page.text, "nobody was signed in when the link was followed"
+    assert BRANDED.client_uri in attributes(page, "a", "href")

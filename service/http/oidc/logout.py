@@ -59,7 +59,7 @@ async def logout(request: Asking) -> Response[Any]:
     if verdict.address is not None:
         headers = {"Location": verdict.address}
         return Response("", status_code=303, media_type="text/html", headers=headers, cookies=ended)
-    return go(request, _SIGNED_OUT, _told(verdict), cookies=ended)
+    return go(request, _SIGNED_OUT, _told(verdict, has_ended=caller is not None), cookies=ended)
 
 
 @post(
@@ -85,7 +85,8 @@ async def confirm(request: Asking) -> Response[Any]:
     await form_of(request, caller)
     asked = parameters_of(request.scope["query_string"])
     left = await flow.confirm(world_of(request), origin_of(request), caller, asked)
-    return go(request, _SIGNED_OUT, _told(left), cookies=browser.take(request, "session", "sign-in"))
+    gone = browser.take(request, "session", "sign-in")
+    return go(request, _SIGNED_OUT, _told(left, has_ended=True), cookies=gone)
 
 
 @get(_SIGNED_OUT, include_in_schema=False)
@@ -98,13 +99,15 @@ async def signed_out(request: Asking) -> Response[str]:
     return await page(request, "oidc/signed_out.html")
 
 
-def _told(left: Left) -> Mapping[str, str]:
-    """What the last page is told: where to go on to, or who asked and where they are."""
-    notice = {"code": "signed_out"}
+def _told(left: Left, *, has_ended: bool) -> Mapping[str, Any]:
+    """What the last page is told: where to go on to, or who asked, where they are, and whether anything ended
+    by it: a link names whatever client it likes, and must not make our page say what did not happen."""
+    notice: dict[str, Any] = {"code": "signed_out"}
     if left.address is not None:
         return notice | {"address": left.address}
     if left.client is not None:
-        notice |= {"client": left.client.name, "home": left.client.client_uri or ""}
+        told = {"client": left.client.name, "home": left.client.client_uri or "", "has_ended": has_ended}
+        return notice | told
     return notice
 
 
