@@ -305,7 +305,9 @@ def _way_back(request: Asking) -> tuple[str, str]:
         return "sign_in", carrying("/sign-in", return_to(request))
     if brand is not None and brand.client_uri is not None:
         return "portal", brand.client_uri
-    return "account", HOME if brand is not None else _here(request)
+    # Of a page that cannot be shown the address is no way on; of a form that failed the page it stands on is.
+    came_from = HOME if brand is not None or request.method == "GET" else _here(request)
+    return "account", came_from if came_from.startswith(HOME) else HOME
 
 
 def _here(request: Asking) -> str:

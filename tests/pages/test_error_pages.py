@@ -114,6 +114,16 @@ async def test_without_a_portal_the_same_pages_are_ours(house: House) -> None:
 
 
 @pytest.mark.case("U-18")
+async def test_the_way_back_never_leads_to_the_page_that_was_refused(house: House) -> None:
+    visitor = Visitor(await house.a_person())
+    await visitor.sign_in()
+    for path, status in (("/admin/users", 403), (f"/continue?request=dwa_{'A' * 43}", 400)):
+        page = await visitor.get(path)
+        assert page.answer.status_code == status
+        assert attribute(page, "back", "href") == "/account", path
+
+
+@pytest.mark.case("U-18")
 async def test_a_page_goes_without_its_brand_while_the_database_is_away(
     house: House, monkeypatch: pytest.MonkeyPatch
 ) -> None:
