@@ -125,7 +125,8 @@ def _around(request: Asking, status: int = 200) -> dict[str, Any]:
         "product": settings.name,
         "brand": on_the_way(request),
         "links": {
-            "help": settings.help_uri or "/help",
+            # On the way to a portal help is a detour, and no way out.
+            "help": settings.help_uri or carrying("/help", return_to(request)),
             "privacy": settings.privacy_uri,
             "terms": settings.terms_uri,
         },

@@ -168,12 +168,13 @@ async def test_a_step_knows_its_end_and_leads_to_the_beginning_after_it(house: H
 
 async def test_after_too_many_wrong_codes_a_sign_in_says_why_it_begins_again(house: House) -> None:
     ada = await house.a_person().with_totp()
-    visitor, page = await at_second_factor(ada)
+    visitor, page = await at_second_factor(ada, "/account/two-factor/disable")
     for number in range(5):
         assert page.path == SECOND_FACTOR
         page = await visitor.fill(page, SECOND_FACTOR, code=ada.wrong_code(but=number))
     assert page.path == "/sign-in"
     assert "Too many wrong codes." in page.text
+    assert "/help?return_to=/account/two-factor/disable#codes" in links(page)
     assert field(page, "username")["value"] == ada.email
     page = await visitor.fill(page, "/sign-in", username=ada.email, password=ada.password)
     page = await visitor.fill(page, SECOND_FACTOR, code=ada.code())

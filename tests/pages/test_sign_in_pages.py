@@ -215,3 +215,14 @@ async def test_help_is_at_the_same_place_of_every_page_and_knows_every_way_back(
     onward = await visitor.get("/help?return_to=/account/two-factor/enable")
     assert "/sign-in?return_to=/account/two-factor/enable" in links(onward)
     assert "/sign-in" in links(await visitor.get("/help?return_to=https://evil.example/"))
+
+
+@pytest.mark.case("U-35")
+async def test_help_is_no_way_out_of_a_sign_in_for_a_portal(house: House) -> None:
+    visitor, way = Visitor(await house.a_person()), f"?return_to=/continue%3Frequest%3Ddwa_{'A' * 43}"
+    for path in ("/sign-in", "/help"):
+        assert links(await visitor.get(path + way)).count(f"/help{way}") == 1, path
+    assert f"/sign-in{way}" in links(await visitor.get(f"/help{way}"))
+    await visitor.sign_in()
+    page = await visitor.get(f"/account/reauthentication{way}")
+    assert f"/help{way}" in links(page)
