@@ -53,12 +53,7 @@ _OWN_PATH = re.compile(r"/[A-Za-z0-9]", re.ASCII)
 # A page out
 
 
-async def page(request: Asking, template: str, **facts: Any) -> Response[str]:
-    """A page of a journey, as `shown`."""
-    return shown(request, template, **facts)
-
-
-def shown(
+def page(
     request: Asking,
     template: str,
     *,
@@ -264,12 +259,12 @@ def without_cookies(request: Asking, fault: DoorwardError) -> Response[str] | No
         return None
     told = {"code": fault.code, "request_id": request.scope["state"]["request_id"]}
     onward = carrying("/sign-in", return_to(request)) if is_refused else "/sign-in"
-    return shown(request, "sign_in/cookies.html", status=fault.status, onward=onward, **told)
+    return page(request, "sign_in/cookies.html", status=fault.status, onward=onward, **told)
 
 
 def error_page(request: Asking, fault: DoorwardError) -> Response[str]:
     """A page for what no form can mend, with the request's id and a way on."""
-    answer = shown(
+    answer = page(
         request,
         "error.html",
         status=fault.status,

@@ -64,13 +64,13 @@ async def authorize(request: Asking) -> Response[Any]:
     name, new = browser.browser_name(request)
     begun = await flow.begin(world_of(request), name, parameters_of(request.scope["query_string"]))
     if isinstance(begun, Answer):
-        return await _at_once(request, begun)
+        return _at_once(request, begun)
     if begun.silent:
         # Nothing may be shown, and nothing of ours would be in an iframe: the answer is the redirect itself.
         caller = await caller_of(request)
         progress = await flow.go_on(world_of(request), origin_of(request), name, begun.handle, caller)
         assert isinstance(progress, Answer)  # a silent request owes nothing to anybody
-        return await _at_once(request, progress)
+        return _at_once(request, progress)
     cookies = [browser.give(request, "browser", name)] if new else []
     return go(request, _here(begun.handle), cookies=[*cookies, *reader(request)[1]])
 
@@ -115,7 +115,7 @@ async def decide(request: Asking) -> Response[Any]:
 
 async def _next(request: Asking, progress: Progress, handle: str, caller: Caller | None) -> Response[Any]:
     if isinstance(progress, Answer):
-        return await _leave(request, progress)
+        return _leave(request, progress)
     if isinstance(progress, Waiting) and progress.owed in _ELSEWHERE:
         # Whoever is signed in was not the one who is wanted: to go on as they are would lead here again.
         code = "another_account_wanted" if progress.somebody else "sign_in_to_go_on"
@@ -125,7 +125,7 @@ async def _next(request: Asking, progress: Progress, handle: str, caller: Caller
         return go(request, carrying(_ELSEWHERE[progress.owed], _here(handle)), notice)
     person = (await me_flow.overview(world_of(request), caller)).person if caller else None
     if not isinstance(progress, Waiting):
-        return await page(request, "oidc/answered.html", caller=caller, person=person)
+        return page(request, "oidc/answered.html", caller=caller, person=person)
     template = "oidc/consent.html" if progress.owed is Owed.CONSENT else "oidc/select_account.html"
     facts: dict[str, Any] = {
         "client": progress.client,
@@ -133,7 +133,7 @@ async def _next(request: Asking, progress: Progress, handle: str, caller: Caller
         "here": _here(handle),
         "another": carrying("/sign-in", _here(handle)),
     }
-    return await page(request, template, caller=caller, person=person, **facts)
+    return page(request, template, caller=caller, person=person, **facts)
 
 
 async def caller_of(request: Asking) -> Caller | None:
@@ -143,10 +143,10 @@ async def caller_of(request: Asking) -> Caller | None:
         return None
 
 
-async def _at_once(request: Asking, answer: Answer) -> Response[Any]:
+def _at_once(request: Asking, answer: Answer) -> Response[Any]:
     """An answer before anything was shown: 303 to the client, or the form that carries it."""
     if answer.response_mode == "form_post":
-        return await _leave(request, answer)
+        return _leave(request, answer)
     return Response(
         "",
         status_code=303,
@@ -155,15 +155,15 @@ async def _at_once(request: Asking, answer: Answer) -> Response[Any]:
     )
 
 
-async def _leave(request: Asking, answer: Answer) -> Response[str]:
+def _leave(request: Asking, answer: Answer) -> Response[str]:
     """The way out of our origin. A redirect that starts at a form is blocked by `form-action 'self'`,
     whatever the portal does after its callback: so the page is our own, and refreshes to the client."""
     if answer.response_mode == "form_post":
         # The one page without `form-action`: its form goes to the proved address, and nowhere else.
         facts: dict[str, Any] = {"address": answer.redirect_uri, "fields": answer.parameters}
-        return await page(request, "oidc/form_post.html", leaves=True, **facts)
+        return page(request, "oidc/form_post.html", leaves=True, **facts)
     address = with_query(answer.redirect_uri, answer.parameters)
-    return await page(request, "oidc/continue.html", address=address, is_app=is_of_app(address))
+    return page(request, "oidc/continue.html", address=address, is_app=is_of_app(address))
 
 
 def is_of_app(address: str) -> bool:

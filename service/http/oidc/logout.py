@@ -53,7 +53,7 @@ async def logout(request: Asking) -> Response[Any]:
             "email": person.email,
             "carried": "?" + urlencode(kept) if kept else "",
         }
-        return await page(request, "oidc/logout.html", caller=caller, **facts)
+        return page(request, "oidc/logout.html", caller=caller, **facts)
     # Where nobody was signed in nothing is taken: a link must not break off a sign-in under way.
     ended = browser.take(request, "session", "sign-in") if caller else []
     if verdict.address is not None:
@@ -95,8 +95,8 @@ async def signed_out(request: Asking) -> Response[str]:
     address = browser.open_notice(request).get("address")
     if address is not None:
         # A form led here, whose policy would block a redirect to the portal.
-        return await page(request, "oidc/continue.html", address=address, is_app=is_of_app(address))
-    return await page(request, "oidc/signed_out.html")
+        return page(request, "oidc/continue.html", address=address, is_app=is_of_app(address))
+    return page(request, "oidc/signed_out.html")
 
 
 def _told(left: Left, *, has_ended: bool) -> Mapping[str, Any]:

@@ -48,7 +48,7 @@ async def account(request: Asking) -> Response[str]:
     sessions, older = await flow.devices(world, caller, before=_cursor(asked, "sessions"), limit=_SESSIONS)
     opened = await flow.portals(world, caller, sessions)
     consents = await consent_flow.given(world, caller)
-    return await page(
+    return page(
         request,
         "account/account.html",
         status=400 if mistyped else 200,
@@ -159,7 +159,7 @@ async def reauthentication_form(request: Asking) -> Response[str]:
     # A portal that wants a proof anew may mean another account; one's own account page does not.
     another = carrying("/sign-in", target) if target.startswith("/continue") else None
     facts: dict[str, Any] = {"carried": carried(target), "another": another}
-    return await page(request, "account/reauthentication.html", caller=caller, person=known.person, **facts)
+    return page(request, "account/reauthentication.html", caller=caller, person=known.person, **facts)
 
 
 @post("/reauthentication")

@@ -46,7 +46,7 @@ async def users(request: Asking) -> Response[str]:
     after = place_of(asked.get("cursor") or None, order)
     found = await flow.listed(world, caller, search, order, after, _PEOPLE)
     matching, total = await flow.counted(world, caller, search)
-    return await page(
+    return page(
         request,
         "admin/users.html",
         caller=caller,
@@ -69,7 +69,7 @@ async def user(request: Asking, user_id: FromPath[UUID]) -> Response[str]:
     if told := await _unless_both_factors(request, caller):
         return told
     account = await flow.account(world, caller, user_id)
-    return await page(
+    return page(
         request,
         "admin/user.html",
         caller=caller,
@@ -151,7 +151,7 @@ async def _unless_both_factors(request: Asking, caller: Caller) -> Response[str]
     if not await flow.has_role(world, caller):
         raise Forbidden("no administrator")
     person = (await me_flow.overview(world, caller)).person
-    return await page(request, "admin/both_factors.html", status=403, caller=caller, person=person)
+    return page(request, "admin/both_factors.html", status=403, caller=caller, person=person)
 
 
 def _one_of(known: Sequence[T], value: object, name: str) -> T:

@@ -13,7 +13,7 @@ from service.http.guards import world_of
 from service.http.pages import carried, page
 
 
-async def shown(
+def shown(
     request: Asking,
     codes: Codes,
     email: str,
@@ -30,7 +30,7 @@ async def shown(
     # Without a place in it: the script gives this address to the page itself, and a link to a place in the
     # page that one is at would lead nowhere.
     onward = onward.partition("#")[0]
-    return await page(
+    return page(
         request,
         "two_factor/codes.html",
         bound_to=str(session or ""),

@@ -44,7 +44,7 @@ async def form(request: Asking) -> Response[str]:
         with suppress(InvalidToken):
             caller = await signed_in(request)
             known = (await me_flow.overview(world_of(request), caller)).person
-    facts = {
+    facts: dict[str, Any] = {
         "known": known,
         "return_to": target,
         "carried": carried(target),
@@ -52,7 +52,7 @@ async def form(request: Asking) -> Response[str]:
         "session": ("in" if known else "out") if is_free else None,
         "elsewhere": target if is_free and not known else None,
     }
-    return await page(request, "sign_in/password.html", **facts)
+    return page(request, "sign_in/password.html", **facts)
 
 
 @post("")
@@ -139,7 +139,7 @@ async def backup_code_used(request: Asking) -> Response[Any]:
     if browser.open_notice(request).get("code") != "backup_code_used":
         return go(request, target)
     known = await me_flow.overview(world_of(request), caller)
-    return await page(
+    return page(
         request, "sign_in/backup_code_used.html", caller=caller, person=known.person, return_to=target
     )
 
@@ -194,7 +194,7 @@ async def confirm_enrolment(request: Asking) -> Response[Any]:
         return await _again(request, "/sign-in/enrolment", fault, target, **told)
     onward, cookies = await _onward(request, outcome, target)
     assert outcome.codes is not None  # a first authenticator brings them
-    return await codes.shown(
+    return codes.shown(
         request,
         outcome.codes,
         pending.standing.email,
@@ -280,7 +280,7 @@ async def _step(request: Asking, step: Step, template: str, more: Any = None) ->
         "expires_in": ceil((pending.expires_at - world.clock.now()).total_seconds()),
         "trust_days": trust_flow.offered(world, pending),
     }
-    return await page(request, template, bound_to=bound_to, **facts)
+    return page(request, template, bound_to=bound_to, **facts)
 
 
 async def _step_form(request: Asking) -> Mapping[str, str]:

@@ -47,7 +47,7 @@ async def enable_form(request: Asking) -> Response[str]:
     if pending is None:
         session_flow.require_step_up(world, caller, enrolled=known.person.enrolled)
     taken = [one.name for one in known.authenticators]
-    return await page(
+    return page(
         request,
         "two_factor/enable.html",
         suggested=flow.free_name(taken, reader(request)[0].texts.gettext(_NAME)),
@@ -98,7 +98,7 @@ async def confirm(request: Asking) -> Response[Any]:
     cookies = browser.renewed(request, turned_on.renewal)
     if turned_on.codes is None:
         return go(request, onward, {"code": "authenticator_added"}, cookies=cookies)
-    return await codes_page.shown(
+    return codes_page.shown(
         request,
         turned_on.codes,
         known.person.email,
@@ -149,7 +149,7 @@ async def backup_codes_form(request: Asking) -> Response[Any]:
     if not known.authenticators:
         return go(request, _SECTION)
     session_flow.require_step_up(world, caller, enrolled=known.person.enrolled)
-    return await page(
+    return page(
         request,
         "two_factor/backup_codes.html",
         caller=caller,
@@ -174,7 +174,7 @@ async def regenerate(request: Asking) -> Response[Any]:
         return back(request, _SECTION, fault)
     except DoorwardError as fault:
         return back(request, _CODES, fault, **kept_of(fields, "no_limit"))
-    return await codes_page.shown(
+    return codes_page.shown(
         request,
         codes,
         known.person.email,
@@ -205,7 +205,7 @@ async def disable_form(request: Asking) -> Response[Any]:
     known = await me_flow.overview(world_of(request), caller)
     if not known.authenticators:
         return go(request, _SECTION)
-    return await page(
+    return page(
         request, "two_factor/disable.html", caller=caller, person=known.person, required=known.required
     )
 
