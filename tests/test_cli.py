@@ -82,6 +82,9 @@ def test_a_second_factor_is_listed_by_its_state_reset_and_unlocked(running: Dev)
     assert asked("list", "--two-factor", "sometimes").returncode == 2
     assert asked("reset-two-factor", "eve@example.com").returncode == 2
     assert "--reason" in asked("reset-two-factor", "eve@example.com").stderr
+    for nothing in (" ", "x" * 301):
+        told = asked("reset-two-factor", "eve@example.com", "--reason", nothing)
+        assert (told.returncode, "say why" in told.stderr) == (2, True)
     told = asked("reset-two-factor", "eve@example.com", "--reason", "lost phone", "--json")
     assert (told.returncode, json.loads(told.stdout)) == (0, {"removed": 0})
     assert asked("unlock", "eve@example.com").stdout == "unlocked\n"

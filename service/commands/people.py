@@ -7,6 +7,7 @@ from typing import Any, get_args
 import click
 
 from service.commands import Printable, in_world, refuse, show
+from service.domain import administration
 from service.domain.administration import TwoFactor
 from service.flows import accounts as account_flow
 from service.world import World
@@ -140,7 +141,9 @@ def user_unlock(email: str) -> None:
 @click.option("--json", "as_json", is_flag=True)
 def user_reset_two_factor(email: str, reason: str, as_json: bool) -> None:
     """Take a person's second factor away; every session of theirs ends, and they are written to."""
-    removed = in_world(lambda world: account_flow.reset_two_factor(world, email, reason))
+    if (said := administration.reason(reason)) is None:
+        refuse(f"--reason: say why, in one line of at most {administration.MAX_REASON} characters", 2)
+    removed = in_world(lambda world: account_flow.reset_two_factor(world, email, said))
     if as_json:
         click.echo(json.dumps({"removed": removed}))
     else:

@@ -9,6 +9,8 @@ from enum import IntEnum
 from typing import Literal, TypeAlias, get_args
 from uuid import UUID
 
+from service.domain.accounts import is_line
+
 Role: TypeAlias = Literal["admin", "support", "auditor"]
 ROLES: Sequence[Role] = get_args(Role)
 Act: TypeAlias = Literal["read", "end_sessions", "reset_two_factor", "unlock", "disable", "enable", "roles"]
@@ -26,6 +28,8 @@ Sort: TypeAlias = Literal["email", "name", "created_at"]
 LOW = 2
 #: Characters of a search, and of a cursor.
 MAX_SEARCH, _MAX_CURSOR = 200, 4000
+#: Characters of a reason.
+MAX_REASON = 300
 
 
 class Standing(IntEnum):
@@ -58,6 +62,12 @@ class Place:
 def may(roles: Sequence[str], act: Act) -> bool:
     """Whether one of a person's roles allows an act."""
     return any(act in MAY.get(role, ()) for role in roles)
+
+
+def reason(text: str) -> str | None:
+    """Why an act is done, as it is written down: one line that says something; None for what is none."""
+    said = text.strip()
+    return said if 0 < len(said) <= MAX_REASON and is_line(said) else None
 
 
 def standings(two_factor: TwoFactor, status: Status, *, required: bool) -> Sequence[Standing]:

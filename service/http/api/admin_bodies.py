@@ -7,7 +7,7 @@ from uuid import UUID
 
 from pydantic import AfterValidator, Field
 
-from service.domain.administration import Role
+from service.domain.administration import MAX_REASON, Role
 from service.flows import admin as flow
 from service.flows import people
 from service.http.api.account_bodies import AuthenticatorListed
@@ -26,8 +26,6 @@ def _once(roles: list[Role]) -> list[Role]:
     return roles
 
 
-#: Characters of a reason.
-MAX_REASON = 300
 Reason = Annotated[str, Field(min_length=1, max_length=MAX_REASON), AfterValidator(_said)]
 
 

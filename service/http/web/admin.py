@@ -9,7 +9,6 @@ from litestar import Response, Router, get, post
 from litestar.params import FromPath
 
 from service.domain import administration
-from service.domain.accounts import is_line
 from service.domain.administration import Order, Sort, Status, TwoFactor
 from service.domain.sign_in import Origin
 from service.errors import DoorwardError, Forbidden, InvalidRequest
@@ -18,7 +17,6 @@ from service.flows import me as me_flow
 from service.flows.people import Search
 from service.flows.sessions import Caller
 from service.http.api.admin import order_of, place_of, sought
-from service.http.api.admin_bodies import MAX_REASON
 from service.http.browser import Asking
 from service.http.guards import MAX_BODY, origin_of, world_of
 from service.http.language import N_
@@ -79,7 +77,7 @@ async def user(request: Asking, user_id: FromPath[UUID]) -> Response[str]:
         may=account.may,
         own=user_id == caller.person,
         stepped_up=account.stepped_up,
-        max_reason=MAX_REASON,
+        max_reason=administration.MAX_REASON,
         sessions=await flow.sessions(world, caller, user_id, _SESSIONS),
         sign_ins=await flow.sign_ins(world, caller, user_id, _SIGN_INS),
     )
@@ -163,8 +161,7 @@ def _one_of(known: Sequence[T], value: object, name: str) -> T:
 
 
 def _reason(fields: Mapping[str, str]) -> str:
-    reason = fields.get("reason", "").strip()
-    if not 0 < len(reason) <= MAX_REASON or not is_line(reason):
+    if (reason := administration.reason(fields.get("reason", ""))) is None:
         raise InvalidRequest("a bad reason", errors=[{"pointer": "/reason", "code": "not_valid"}])
     return reason
 
