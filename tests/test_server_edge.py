@@ -149,6 +149,11 @@ def test_what_cannot_be_got_has_no_head(edge: Edge) -> None:
     told = httpx.delete(f"http://127.0.0.1:{edge.port}/livez")
     assert told.status_code == 405
     assert {"GET", "HEAD"} <= set(told.headers["allow"].split(", "))
+    page = httpx.put(f"http://127.0.0.1:{edge.port}/sign-in", headers={"Accept": "text/html"})
+    assert (page.status_code, set(page.headers["allow"].split(", "))) == (
+        405,
+        {"GET", "HEAD", "OPTIONS", "POST"},
+    )
 
 
 def test_http_2_without_tls_is_not_spoken(edge: Edge) -> None:

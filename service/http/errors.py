@@ -56,7 +56,7 @@ def problem(request: Request[Any, Any, State], error: Exception) -> Response[byt
         json.dumps(body).encode(),
         status_code=fault.status,
         media_type="application/problem+json",
-        headers=_headers(fault) | _allow(error),
+        headers=_headers(fault) | allowed(error),
     )
 
 
@@ -81,7 +81,7 @@ def oauth(request: Request[Any, Any, State], error: Exception) -> Response[bytes
         "code": fault.code,
         "request_id": state["request_id"],
     }
-    headers = _headers(fault) | _allow(error) | {"Cache-Control": "no-store", "Pragma": "no-cache"}
+    headers = _headers(fault) | allowed(error) | {"Cache-Control": "no-store", "Pragma": "no-cache"}
     if isinstance(fault, InvalidClient):
         headers["WWW-Authenticate"] = 'Basic realm="doorward", charset="UTF-8"'
     return Response(
@@ -89,7 +89,7 @@ def oauth(request: Request[Any, Any, State], error: Exception) -> Response[bytes
     )
 
 
-def _allow(error: Exception) -> dict[str, str]:
+def allowed(error: Exception) -> dict[str, str]:
     """The methods a resource does have, which a 405 must name (RFC 9110 §15.5.6)."""
     known = (error.headers or {}) if isinstance(error, MethodNotAllowedException) else {}
     return {"Allow": known["allow"]} if "allow" in known else {}

@@ -31,7 +31,7 @@ from service.http import browser, language
 from service.http.api.documented import Parametrised, problems
 from service.http.brand import on_the_way
 from service.http.browser import Asking
-from service.http.errors import fault_of
+from service.http.errors import allowed, fault_of
 from service.http.guards import is_form, origin_of, pairs_of, world_of
 from service.http.language import Language
 from service.http.rendering import Notice, rendered
@@ -246,7 +246,9 @@ def refused(request: Asking, error: Exception) -> Response[Any]:
         return go(request, carrying("/sign-in", _here(request)), notice, cookies=ended)
     if isinstance(fault, ReauthenticationRequired):
         return go(request, carrying("/account/reauthentication", _here(request)))
-    return without_cookies(request, fault) or error_page(request, fault)
+    answer = without_cookies(request, fault) or error_page(request, fault)
+    answer.headers |= allowed(error)
+    return answer
 
 
 def without_cookies(request: Asking, fault: DoorwardError) -> Response[str] | None:
