@@ -256,6 +256,17 @@ async def test_the_thirty_seconds_of_the_codes(scripted: BrowserContext, running
         assert urlsplit(page.url).path == "/account", "and no form is sent again"
         assert not [code for code in new if code in await page.content()]
         assert "no saved codes" in await page.inner_text("#codes-left")
+
+    # Nobody loses their place who had closed the dialog when the time was over.
+    await page.goto("/account/two-factor/backup-codes")
+    await page.get_by_role("button", name="Make a new set").click()
+    await page.wait_for_selector("dialog:modal")
+    await standing_still(page)
+    await page.keyboard.press("Escape")
+    await expect(page.locator("[data-opener]")).to_be_focused()
+    await page.clock.run_for(31_000)
+    await expect(page.locator("[data-opener]")).to_be_hidden()
+    await expect(page.locator("[data-onward]")).to_be_focused()
     assert said == []
 
 

@@ -52,9 +52,11 @@ const run = () => {
   const tick = () => {
     const seconds = Math.max(0, Math.ceil((until - Date.now()) / 1000));
     if (!seconds) {
+      // Whoever stands at what goes away with the codes must not fall back to the top of the page.
+      const next = dialog.open ? title : document.activeElement === opener && the("onward");
       forget();
       hear(dialog.dataset.over);
-      if (dialog.open) title.focus();
+      if (next) next.focus();
       return;
     }
     left.textContent = left.dataset.left.replace("#", seconds);
