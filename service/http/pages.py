@@ -243,9 +243,9 @@ def refused(request: Asking, error: Exception) -> Response[Any]:
         reason = fault.public.get("reason")
         notice = {"code": "session_ended", "reason": reason} if reason else None
         ended = browser.take(request, "session") if reason else ()
-        return go(request, carrying("/sign-in", _here(request)), notice, cookies=ended)
+        return go(request, carrying("/sign-in", asked_for(request)), notice, cookies=ended)
     if isinstance(fault, ReauthenticationRequired):
-        return go(request, carrying("/account/reauthentication", _here(request)))
+        return go(request, carrying("/account/reauthentication", asked_for(request)))
     answer = without_cookies(request, fault) or error_page(request, fault)
     answer.headers |= allowed(error)
     return answer
@@ -304,11 +304,11 @@ def _way_back(request: Asking) -> tuple[str, str]:
     if brand is not None and brand.client_uri is not None:
         return "portal", brand.client_uri
     # Of a page that cannot be shown the address is no way on; of a form that failed the page it stands on is.
-    came_from = HOME if brand is not None or request.method == "GET" else _here(request)
+    came_from = HOME if brand is not None or request.method == "GET" else asked_for(request)
     return "account", came_from if came_from.startswith(HOME) else HOME
 
 
-def _here(request: Asking) -> str:
+def asked_for(request: Asking) -> str:
     """The page a person wanted, or came from with a form."""
     path, query = request.scope["path"], request.scope["query_string"].decode("latin-1")
     if request.method != "GET":

@@ -167,6 +167,25 @@ async def test_a_trusted_browsers_session_changes_nothing_before_it_proved_both(
     await check(house)
 
 
+@ALLOWED
+@pytest.mark.case("K-90")
+async def test_an_administrator_proves_both_factors_before_they_see_anybody_and_goes_on_there(
+    house: House,
+) -> None:
+    ada, bob = await house.a_person().with_totp().with_role("admin"), await house.a_person()
+    visitor, _ = await trusting(house, ada)
+    await signed_out(visitor)
+    house.clock.advance(30)
+    assert (await by_password(visitor)).path == "/account"
+    page = await visitor.get(f"/admin/users/{bob.id}")
+    assert (page.answer.status_code, bob.email in page.text) == (403, False)
+    (proof,) = [told["href"] for tag, told in page.tags if tag == "a" and told.get("id") == "go-on"]
+    page = await visitor.get(proof)
+    page = await visitor.fill(page, REAUTHENTICATION, password=ada.password, code=ada.code())
+    assert (page.path, bob.email in page.text) == (f"/admin/users/{bob.id}", True)
+    await check(house)
+
+
 # Portals
 
 

@@ -20,7 +20,7 @@ from service.http.api.admin import order_of, place_of, sought
 from service.http.browser import Asking
 from service.http.guards import MAX_BODY, origin_of, world_of
 from service.http.language import N_
-from service.http.pages import back, form_of, go, page, refused, signed_in
+from service.http.pages import asked_for, back, carrying, form_of, go, page, refused, signed_in
 from service.world import World
 
 T = TypeVar("T")
@@ -149,7 +149,8 @@ async def _unless_both_factors(request: Asking, caller: Caller) -> Response[str]
     if not await flow.has_role(world, caller):
         raise Forbidden("no administrator")
     person = (await me_flow.overview(world, caller)).person
-    return page(request, "admin/both_factors.html", status=403, caller=caller, person=person)
+    proof = carrying("/account/reauthentication", asked_for(request))
+    return page(request, "admin/both_factors.html", status=403, caller=caller, person=person, proof=proof)
 
 
 def _one_of(known: Sequence[T], value: object, name: str) -> T:
