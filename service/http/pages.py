@@ -345,7 +345,7 @@ async def root(request: Asking) -> Response[str]:
     tags=["errors"],
 )
 async def meaning(request: Asking, code: FromPath[str]) -> Response[str]:
-    """The page behind a problem's `type`, the same for everyone."""
+    """The page behind a problem's `type`: it depends on nothing but the language of its reader."""
     error = CATALOGUE.get(code)
     if error is None:
         raise NotFound("no such code")
