@@ -197,3 +197,22 @@ async def test_the_page_of_an_error_code_says_what_it_means(house: House, code: 
     assert page.answer.status_code == 200
     assert code in page.text
     assert attribute(page, "reference", "id") is None
+
+
+async def test_what_is_not_there_is_a_page_to_whoever_reads_pages(house: House) -> None:
+    visitor = Visitor(await house.a_person())
+    reading = {"accept": "text/html,application/xhtml+xml"}
+    for path in ("/account/nothing", "/nowhere", "/sign-in/nothing"):
+        answer = await visitor.client.get(path, headers=reading)
+        assert (answer.status_code, answer.headers["content-type"]) == (404, "text/html; charset=utf-8")
+        assert answer.headers["x-request-id"] in answer.text
+    for path in ("/v1/nowhere", "/oauth2/nowhere"):
+        answer = await visitor.client.get(path, headers=reading)
+        assert answer.headers["content-type"] == "application/problem+json"
+    for path, page in (
+        ("/account/two-factor/enable/confirm", "/account/two-factor/enable"),
+        ("/sign-in/enrolment/confirm", "/sign-in/enrolment"),
+        ("/sign-out", "/account"),
+    ):
+        answer = await visitor.client.get(path, headers=reading)
+        assert (answer.status_code, answer.headers["location"]) == (303, page)
