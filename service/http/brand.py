@@ -1,7 +1,8 @@
 """Whose way a page stands on, and what it takes over from them: a name, a picture, colours, links.
 
 A page knows by the handle of a request under way, in the browser that began it: whoever makes up an address
-lends our pages no other face than ours.
+lends our pages no other face than ours. The question of a logout alone takes the client's that it names: it
+says who asks, and nothing ends by it.
 """
 
 import hashlib
