@@ -146,6 +146,9 @@ def test_what_cannot_be_got_has_no_head(edge: Edge) -> None:
     refused = httpx.head(f"http://127.0.0.1:{edge.port}/v1/sign-in")
     assert refused.status_code == 405
     assert "HEAD" not in refused.headers["allow"]
+    for path in ("/continue", "//continue", "/continue/", "/oauth2//authorize"):
+        once = httpx.head(f"http://127.0.0.1:{edge.port}{path}")
+        assert once.status_code == 405, "nor has what is answered once, however it is written"
     told = httpx.delete(f"http://127.0.0.1:{edge.port}/livez")
     assert told.status_code == 405
     assert {"GET", "HEAD"} <= set(told.headers["allow"].split(", "))

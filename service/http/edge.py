@@ -9,6 +9,7 @@ from typing import Any
 import structlog
 from litestar.enums import HttpMethod, ScopeType
 from litestar.types import ASGIApp, Message, Receive, Scope, Send
+from litestar.utils import normalize_path
 from structlog.contextvars import bound_contextvars
 
 from service.clock import monotonic
@@ -51,7 +52,9 @@ class Edge:
         state: dict[str, Any] = {**(scope.get("state") or {}), "request_id": request_id}
         scope["state"] = state
         began, status, method, begun = monotonic(), 500, str(scope.get("method"))[:10], False
-        head_too = scope["path"].rstrip("/") not in _ANSWERED_ONCE
+        # As the router reads it: a slash more must not lead past what is said of a path before it is routed.
+        scope["path"] = normalize_path(scope["path"])
+        head_too = scope["path"] not in _ANSWERED_ONCE
         if method == "HEAD" and head_too:
             # What there is to GET can be asked for its head alone (RFC 9110 §9.3.2).
             scope["method"] = HttpMethod.GET
