@@ -111,10 +111,20 @@ def reader(request: Asking) -> tuple[Language, Sequence[Cookie]]:
     return language.language(tag), [browser.keep_language(request, tag)] if asked else []
 
 
+#: The parameters that stay when somebody changes the language: those of every page, and those of some. What else
+#: whoever made a link wrote into it is not repeated.
+_KEPT = ("return_to", "request")
+_FILTERS = {
+    "/account": ("result", "since", "until", "address", "before", "sessions"),
+    "/admin/users": ("two_factor", "status", "q", "sort", "cursor"),
+}
+
+
 def _around(request: Asking, status: int = 200) -> dict[str, Any]:
     """What stands around every page: the product, its links, and the way to this page in other languages."""
     settings, path = world_of(request).settings.pages, request.scope["path"]
-    kept = [(name, value) for name, value in request.query_params.multi_items() if name != "ui_locales"]
+    asked = request.query_params
+    kept = {name: asked[name] for name in (*_KEPT, *_FILTERS.get(path, ())) if name in asked}
     return {
         "path": path,
         "product": settings.name,
@@ -127,7 +137,7 @@ def _around(request: Asking, status: int = 200) -> dict[str, Any]:
         },
         "support_email": settings.support_email,
         # What answers a form or a portal, or says what is wrong, is no page that can be asked for again.
-        "switches": {tag: f"{path}?{urlencode([*kept, ('ui_locales', tag)])}" for tag in language.LANGUAGES}
+        "switches": {tag: f"{path}?{urlencode(kept | {'ui_locales': tag})}" for tag in language.LANGUAGES}
         if request.method == "GET" and status == 200 and not path.startswith("/oauth2")
         else {},
     }

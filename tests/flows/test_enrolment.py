@@ -298,7 +298,7 @@ async def test_the_other_sessions_end_and_the_acting_one_becomes_one_of_two_fact
     assert claims(acting["access_token"])["acr"] == "urn:doorward:acr:1fa"
     bearer = acting["access_token"]
     proved_at = int(ada.now.timestamp())
-    started = await start(ada, bearer)
+    started = await start(ada, bearer, "Phone")
     house.clock.advance(20)
     confirmed = await confirm(ada, bearer, started)
     assert confirmed.status_code == 200

@@ -49,9 +49,13 @@ BODIES: Mapping[str, Mapping[str, str]] = {
     "/v1/me/two-factor/backup-codes/saved": {"set_id": ZERO},
     "/v1/me/two-factor/disable": {"password": "not the one", "code": "000000"},
     "/v1/me/password": {"current_password": "not the one", "new_password": "another long one"},
+    f"/v1/admin/users/{ZERO}/reset-two-factor": {"reason": "lost the phone"},
 }
 #: POST routes without a body of their own.
-BODILESS = ("/v1/sign-out", "/v1/me/two-factor/backup-codes", "/v1/me/sessions/end-others")
+BODILESS = (
+    *("/v1/sign-out", "/v1/me/two-factor/backup-codes", "/v1/me/sessions/end-others"),
+    *(f"/v1/admin/users/{ZERO}/end-sessions", f"/v1/admin/users/{ZERO}/unlock"),
+)
 OPTIONAL = {("/v1/sign-in", "device_token"), ("/v1/sign-in/second-factor", "method")} | {
     ("/v1/reauthentication", "code")
 }
@@ -99,16 +103,20 @@ async def test_no_form_is_read_that_two_readers_could_understand_differently(
         assert "location" not in answer.headers
 
 
+def _filled(path: str) -> str:
+    return path.replace("{authenticator_id}", ZERO).replace("{user_id}", ZERO)
+
+
 def test_every_post_route_with_a_body_is_tried_here(routed: Litestar) -> None:
     paths = routed.openapi_schema.to_schema()["paths"]
     with_body = {
-        path.replace("{authenticator_id}", ZERO): operations["post"]["requestBody"]
+        _filled(path): operations["post"]["requestBody"]
         for path, operations in paths.items()
         if "requestBody" in operations.get("post", {}) and path not in forms(routed)
     }
     assert set(with_body) == set(BODIES)
     posted = {path for path, operations in paths.items() if "post" in operations} - forms(routed)
-    assert {path.replace("{authenticator_id}", ZERO) for path in posted} == {*BODIES, *BODILESS}
+    assert {_filled(path) for path in posted} == {*BODIES, *BODILESS}
 
 
 #: What is sent as `code` (ABSENT: nothing), whether it is shaped like a code, and the answer's status.

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import re
 from collections.abc import Mapping
 
 import httpx
@@ -18,6 +19,9 @@ BODIES: Mapping[str, Mapping[str, str]] = {
     "/v1/me/two-factor/authenticators": {"name": "Phone"},
     f"/v1/me/two-factor/authenticators/{ZERO}/confirm": {"code": "000000"},
     f"/v1/me/two-factor/authenticators/{ZERO}": {"name": "Phone"},
+    "/v1/me/two-factor/backup-codes/saved": {"set_id": ZERO},
+    f"/v1/admin/users/{ZERO}": {"status": "active"},
+    f"/v1/admin/users/{ZERO}/reset-two-factor": {"reason": "lost the phone"},
     "/v1/me/two-factor/disable": {"password": "test-value correct horse", "code": "000000"},
     "/v1/me/password": {"current_password": "test-value correct horse", "new_password": "another long one"},
     "/v1/me": {"name": "Ada"},
@@ -31,7 +35,7 @@ def protected(routed: Litestar) -> list[tuple[str, str]]:
     OAuth, is tried by itself."""
     paths = routed.openapi_schema.to_schema()["paths"]
     return [
-        (method.upper(), path.replace("{authenticator_id}", ZERO).replace("{session_id}", ZERO))
+        (method.upper(), re.sub(r"\{(?:authenticator|session|user|browser)_id\}", ZERO, path))
         for path, operations in paths.items()
         for method, operation in operations.items()
         if path.startswith("/v1/") and isinstance(operation, dict) and operation.get("security")
