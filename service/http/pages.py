@@ -101,10 +101,11 @@ def page(
 
 
 def reader(request: Asking) -> tuple[Language, Sequence[Cookie]]:
-    """The language of whoever reads, and the cookie that keeps it where they asked for it by name."""
+    """The language of whoever reads, and the cookie that keeps it where they asked for it by name. Where the
+    browser keeps none, it is what the page has found out of its person."""
     tag, asked = language.chosen(
         request.query_params.get("ui_locales", ""),
-        browser.held(request, "language") or "",
+        browser.held(request, "language") or request.scope["state"].get("language", ""),
         request.headers.get("accept-language", ""),
         pseudo=world_of(request).settings.dev,
     )

@@ -134,6 +134,11 @@ async def test_the_language_that_somebody_chooses_stays_with_them_and_in_their_b
     page = await other.get("/account?result=failed&address=x%20y")
     assert (page.answer.status_code, 'lang="de"' in page.answer.text) == (400, True)
     assert '<html lang="zh"' in (await other.get("/account?ui_locales=zh")).answer.text
+    # One that does not keep the choice is not sent in a circle.
+    other.client.cookies.delete("doorward-dev-language")
+    answer = await other.client.get("/account", headers={"x-forwarded-for": ada.address})
+    assert (answer.status_code, '<html lang="de"' in answer.text) == (200, True)
+    assert "doorward-dev-language" in answer.headers["set-cookie"]
 
 
 @pytest.mark.case("U-66")

@@ -36,9 +36,10 @@ Done: TypeAlias = tuple[Mapping[str, Any], Sequence[Cookie]]
 async def account(request: Asking) -> Response[str]:
     caller, world, asked = await signed_in(request), world_of(request), request.query_params
     known = await flow.overview(world, caller)
-    if own := _own_language(request, known.person.language):
-        here = f"{HOME}?{urlencode([*asked.multi_items()])}" if asked else HOME
-        return go(request, here, cookies=[browser.keep_language(request, own)])
+    own = _own_language(request, known.person.language)
+    if own is not None:
+        # Without a redirect, which would never end for a browser that does not keep the cookie.
+        request.scope["state"]["language"] = own
     try:
         filters, mistyped = _filters(asked), False
     except InvalidRequest:
@@ -52,6 +53,7 @@ async def account(request: Asking) -> Response[str]:
         request,
         "account/account.html",
         status=400 if mistyped else 200,
+        cookies=[browser.keep_language(request, own)] if own else (),
         caller=caller,
         person=known.person,
         authenticators=known.authenticators,
