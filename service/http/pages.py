@@ -112,8 +112,8 @@ def reader(request: Asking) -> tuple[Language, Sequence[Cookie]]:
     return language.language(tag), [browser.keep_language(request, tag)] if asked else []
 
 
-#: The parameters that stay when somebody changes the language: those of every page, and those of some. What else
-#: whoever made a link wrote into it is not repeated.
+#: The parameters that stay when somebody changes the language: those of every page, and those of some. What
+#: else whoever made a link wrote into it is not repeated.
 _KEPT = ("return_to", "request")
 _FILTERS = {
     "/account": ("result", "since", "until", "address", "before", "sessions"),
