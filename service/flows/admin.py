@@ -80,7 +80,8 @@ async def account(world: World, caller: Caller, person: UUID) -> Account:
     async with world.db.connection() as connection:
         found = await _account(world, connection, person)
     own = person == caller.person
-    acts = [] if own else [act for act in administration.MAY["admin"] if administration.may(roles, act)]
+    upon = found.person.roles
+    acts = [] if own else [act for act in administration.MAY["admin"] if administration.may(roles, act, upon)]
     stepped_up = session_flow.has_stepped_up(world, caller, enrolled=True)
     return replace(found, may=acts, stepped_up=stepped_up)
 
@@ -184,9 +185,9 @@ async def _acting(
 
     async def held(tx: Connection) -> T | DoorwardError:
         # Judged again now that the rows are held: another may just have taken the role away.
-        roles = await _roles(tx, caller.person)
-        if not all(administration.may(roles, one) for one in acts):
-            return Forbidden("the role is gone")
+        roles, other = await _roles(tx, caller.person), await account_store.by_id(tx, person)
+        if other is None or not all(administration.may(roles, one, other.roles) for one in acts):
+            return Forbidden("the role is gone, or does not reach whoever has one")
         return await act(tx, by)
 
     return await session_flow.acting(world, caller, held, beside=person)

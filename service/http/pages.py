@@ -379,5 +379,5 @@ async def meaning(request: Asking, code: FromPath[str]) -> Response[str]:
     return Response(
         text,
         media_type="text/html",
-        headers={"Content-Security-Policy": _policy(nonce), "Cache-Control": "private, max-age=300"},
+        headers={"Content-Security-Policy": _policy(nonce), "Cache-Control": "private, no-cache"},
     )

@@ -300,6 +300,15 @@ async def test_a_disabled_person_is_out_at_once_and_comes_back_when_enabled(hous
     assert (event["person_id"], event["actor_id"]) == (bob.id, boss.person.id)
 
 
+async def test_support_acts_upon_nobody_who_has_a_role(house: House) -> None:
+    helper, boss = await signed_in(house, "support"), await signed_in(house)
+    other = await signed_in(house, "auditor")
+    for one in (boss, other):
+        problem(await helper.call("POST", f"{USERS}/{one.person.id}/end-sessions"), 403, "forbidden")
+        assert (await one.call("GET", USERS)).status_code == 200
+    assert (await boss.call("POST", f"{USERS}/{other.person.id}/end-sessions")).status_code == 200
+
+
 async def test_sessions_end_at_a_word_of_support(house: House) -> None:
     helper, bob = await signed_in(house, "support"), await house.a_person()
     tokens, under_way = await bob.sign_in(), await bob.sign_in()
