@@ -367,7 +367,10 @@ async def test_of_two_administrators_who_disable_each_other_one_remains(house: H
                 for one, other in (pair, pair[::-1])
             )
         )
-        assert sorted(answer.status_code for answer in answers) == [200, 401]
+        # The one who came too late is stopped at the door or at the rows: the session ended, or the role.
+        won, lost = sorted(answer.status_code for answer in answers)
+        assert won == 200
+        assert lost in (401, 403)
         left = await house.value(
             "SELECT count(*) FROM person WHERE 'admin' = ANY(roles) AND disabled_at IS NULL AND id = ANY($1)",
             [one.person.id for one in pair],

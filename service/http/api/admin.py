@@ -2,19 +2,16 @@
 
 import re
 from collections.abc import Sequence
-from typing import get_args
 from uuid import UUID
 
 from litestar import Response, Router, get, patch, post
 from litestar.params import FromPath, FromQuery, JSONBody
 
 from service.domain import administration
-from service.domain.accounts import is_line
-from service.domain.administration import Order, Place, Sort, Status, TwoFactor
+from service.domain.administration import Status, TwoFactor
 from service.errors import (
     Conflict,
     Forbidden,
-    InvalidRequest,
     NotFound,
     OwnAccount,
     PreconditionFailed,
@@ -28,6 +25,7 @@ from service.http.api.account_bodies import SessionsEnded
 from service.http.api.documented import ACTING, BEARER, CALLER, Parametrised, problems
 from service.http.browser import Asking
 from service.http.guards import Limit, caller_of, origin_of, world_of
+from service.http.searches import order_of, place_of, sought
 
 #: An entity tag as it stands in If-Match (RFC 9110 §8.8.3).
 _TAG = re.compile(r'"([\x21\x23-\x7e]*)"')
@@ -130,35 +128,6 @@ async def end_sessions(request: Asking, user_id: FromPath[UUID]) -> SessionsEnde
 async def unlock(request: Asking, user_id: FromPath[UUID]) -> None:
     caller = await caller_of(request, "admin")
     await flow.unlock(world_of(request), origin_of(request), caller, user_id)
-
-
-def sought(text: str) -> str:
-    """A search as it may be. Raises InvalidRequest."""
-    if len(text) > administration.MAX_SEARCH or not is_line(text):
-        raise _fault("q", "not_valid")
-    return text.strip()
-
-
-def order_of(text: str) -> Order:
-    """An order by its name, with `-` before it from the last. Raises InvalidRequest."""
-    for sort in get_args(Sort):
-        if text in (sort, f"-{sort}"):
-            return Order(sort, text.startswith("-"))
-    raise _fault("sort", "not_valid")
-
-
-def place_of(cursor: str | None, order: Order) -> Place | None:
-    """Where the page begins. Raises InvalidRequest for what is no cursor of this order."""
-    if cursor is None:
-        return None
-    place = administration.place(cursor, order)
-    if place is None:
-        raise _fault("cursor", "not_valid")
-    return place
-
-
-def _fault(name: str, code: str) -> InvalidRequest:
-    return InvalidRequest(f"parameter {name}: {code}", errors=[{"pointer": f"/{name}", "code": code}])
 
 
 def _told(account: flow.Account) -> Response[admin_bodies.User]:

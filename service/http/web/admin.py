@@ -16,11 +16,11 @@ from service.flows import admin as flow
 from service.flows import me as me_flow
 from service.flows.people import Search
 from service.flows.sessions import Caller
-from service.http.api.admin import order_of, place_of, sought
 from service.http.browser import Asking
 from service.http.guards import MAX_BODY, origin_of, world_of
 from service.http.language import N_
 from service.http.pages import asked_for, back, carrying, form_of, go, page, refused, signed_in
+from service.http.searches import order_of, place_of, sought
 from service.world import World
 
 T = TypeVar("T")
@@ -85,8 +85,10 @@ async def user(request: Asking, user_id: FromPath[UUID]) -> Response[str]:
 
 @post("/{user_id:uuid}/reset-two-factor")
 async def reset_two_factor(request: Asking, user_id: FromPath[UUID]) -> Response[str]:
-    async def act(world: World, origin: Origin, caller: Caller, fields: Mapping[str, str]) -> None:
-        await flow.reset_two_factor(world, origin, caller, user_id, _reason(fields))
+    async def act(world: World, origin: Origin, caller: Caller, fields: Mapping[str, str]) -> str | None:
+        removed = await flow.reset_two_factor(world, origin, caller, user_id, _reason(fields))
+        # Another administrator was faster, and theirs is the reset that the person hears of.
+        return None if removed else N_("Two-factor authentication is off")
 
     said = N_("Two-factor authentication was reset, and a letter tells the person")
     return await _acted(request, user_id, act, said)
@@ -127,17 +129,18 @@ async def enable(request: Asking, user_id: FromPath[UUID]) -> Response[str]:
 async def _acted(
     request: Asking,
     person: UUID,
-    act: Callable[[World, Origin, Caller, Mapping[str, str]], Awaitable[None]],
+    act: Callable[[World, Origin, Caller, Mapping[str, str]], Awaitable[str | None]],
     said: str,
 ) -> Response[str]:
-    """Run an act that a form asks for, and go back to the person's page, which says what came of it."""
+    """Run an act that a form asks for, and go back to the person's page, which says what came of it: `said`,
+    or what the act tells instead."""
     caller, here = await signed_in(request), f"{USERS}/{person}"
     fields = await form_of(request, caller)
     try:
-        await act(world_of(request), origin_of(request), caller, fields)
+        instead = await act(world_of(request), origin_of(request), caller, fields)
     except DoorwardError as fault:
         return back(request, here, fault)
-    return go(request, here, {"code": "done", "title": said})
+    return go(request, here, {"code": "done", "title": instead or said})
 
 
 async def _unless_both_factors(request: Asking, caller: Caller) -> Response[str] | None:
