@@ -144,6 +144,11 @@ def _day(context: Context, at: datetime | str) -> str:
     return str(format_date(at, "medium", locale=_language(context).locale))
 
 
+def _clock(text: str) -> Markup:
+    """A time of day in UTC, to be compared with a phone's."""
+    return Markup("<time>{}</time>").format(datetime.fromisoformat(text).strftime("%H:%M:%S"))
+
+
 @pass_context
 def _device(context: Context, user_agent: str) -> str:
     agent = agent_of(user_agent)
@@ -205,7 +210,7 @@ def _environment() -> Environment:
         "wait": _wait,
         "moment": _plain_moment,
         "day": _day,
-        "clock": lambda text: datetime.fromisoformat(text).strftime("%H:%M:%S"),
+        "clock": _clock,
         "device": _device,
         "listed": _listed,
         "told_role": _told_role,

@@ -6,7 +6,10 @@ from PIL import Image, ImageChops
 from playwright.async_api import Page
 
 #: What no two visits share.
-_VOLATILE = ("time", ".qr", ".key", ".codes", ".reference", "[data-countdown]", "[data-left]", "svg.ring")
+_VOLATILE = (
+    *("time", ".qr", ".key", ".codes", ".reference", "#facts code"),
+    *("[data-countdown]", "[data-left]", "svg.ring"),
+)
 
 
 async def picture(page: Page, path: Path, *, covered: bool = True) -> None:
